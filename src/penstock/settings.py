@@ -1,0 +1,248 @@
+"""What a process is told from outside: environment variables, or `.env` in the working folder.
+
+The environment goes before `.env`; within one of them the canonical name goes before its aliases. An empty variable counts as not set, and
+variables that are no setting are ignored. All faults are reported at once, as one SettingsError.
+
+A further setting is one more field of `Settings`: its canonical variable is the field's name in capitals.
+"""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from dotenv import dotenv_values
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from penstock.errors import SettingsError
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def _setting(default: Any, description: str, *, allowed: str, aliases: tuple[str, ...] = (), **limits: Any) -> Any:
+    """A field with what an error message and the documentation say of it. `allowed` completes "allowed is ..."."""
+    return Field(default, description=description, json_schema_extra={"allowed": allowed, "aliases": list(aliases)}, **limits)
+
+
+class Settings(BaseSettings):
+    """Every setting, checked. Make one with `load_settings`, which tells what is wrong in words."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = _setting(
+        None,
+        "Where PostgreSQL is, as a connection URI. Goes before DATABASE_HOST and its companions. Not set, and no DATABASE_HOST either: "
+        "Penstock runs a PostgreSQL of its own in PENSTOCK_DATA_DIR. A wrong one: nothing starts.",
+        allowed="a postgresql:// URI, or key=value pairs as libpq takes them",
+    )
+    database_host: str | None = _setting(
+        None,
+        "Host name, address or socket folder of PostgreSQL; used when DATABASE_URL is not set.",
+        allowed="a host name, an IP address or the absolute path of a folder",
+        aliases=("DB_HOST",),
+    )
+    database_port: int = _setting(
+        5432, "TCP port of PostgreSQL at DATABASE_HOST.", allowed="a whole number from 1 to 65535", aliases=("DB_PORT",), ge=1, le=65535
+    )
+    database_user: str | None = _setting(
+        None,
+        "Role to connect as at DATABASE_HOST. Not set: what libpq takes (PGUSER, else the name of the operating system's user).",
+        allowed="the name of a role",
+        aliases=("DB_USER",),
+    )
+    database_password: SecretStr | None = _setting(
+        None,
+        "Password of that role. Not set: what libpq finds (PGPASSWORD, ~/.pgpass), else none. Never shown or logged.",
+        allowed="any text",
+        aliases=("DB_PASSWORD",),
+    )
+    database_name: str | None = _setting(
+        None,
+        "Database at DATABASE_HOST. Not set: what libpq takes (PGDATABASE, else the name of the role).",
+        allowed="the name of a database",
+        aliases=("DB_NAME",),
+    )
+    penstock_data_dir: Path = _setting(
+        Path("penstock-data"),
+        "Folder of the embedded PostgreSQL and of local storage; made when it is absent. A relative path starts at the working folder, so "
+        "starting Penstock elsewhere finds another, empty database.",
+        allowed="the path of a folder",
+    )
+    penstock_resources: Annotated[tuple[Path, ...], NoDecode] = _setting(
+        (),
+        f"Files and folders of resource descriptors (YAML), besides the built-in ones; several are separated by '{os.pathsep}'.",
+        allowed=f"paths of files or folders that exist, separated by '{os.pathsep}'",
+    )
+    import_workers: int = _setting(
+        10,
+        "How many database operations one process has under way at most; the size of its connection pool. Too high crowds out other users "
+        "of the database, too low leaves its cores idle.",
+        allowed="a whole number from 1 to 10",
+        aliases=("WORKER_POOL_SIZE",),
+        ge=1,
+        le=10,
+    )
+    import_chunk_size: int = _setting(
+        3 * 1024 * 1024,
+        "Bytes of a file that are parsed and checked together. Memory grows with it; much smaller chunks cost speed.",
+        allowed="a whole number of bytes from 1024 to 67108864",
+        ge=1024,
+        le=64 * 1024 * 1024,
+    )
+    import_job_lease_seconds: int = _setting(
+        30,
+        "Seconds that an attempt at a job may be silent before another takes it over. Short ones take a slow process for a dead one; long "
+        "ones delay the restart after a crash. Locks of a silent process are kept as long.",
+        allowed="a whole number of seconds from 2 to 3600",
+        ge=2,
+        le=3600,
+    )
+    import_base_dir: Path | None = _setting(
+        None,
+        "Folder below which clients may name files to import (`source_path`). Not set: clients may name none.",
+        allowed="the path of a folder that exists",
+    )
+    max_record_bytes: int = _setting(
+        16 * 1024 * 1024,
+        "Bytes of the longest record that is read; a longer one is rejected (`record_too_large`). Memory can grow by a few times as much.",
+        allowed="a whole number of bytes from 1024 to 1073741824",
+        ge=1024,
+        le=1024 * 1024 * 1024,
+    )
+    connection_timeout: int = _setting(
+        10,
+        "Seconds to wait for a connection to PostgreSQL before giving up. Short ones fail while a busy server restarts.",
+        allowed="a whole number of seconds from 1 to 300",
+        ge=1,
+        le=300,
+    )
+    log_level: LogLevel = _setting(
+        LogLevel.INFO, "The least important messages that are logged.", allowed="one of DEBUG, INFO, WARNING, ERROR"
+    )
+    log_format: LogFormat = _setting(
+        LogFormat.CONSOLE,
+        "How log lines on standard error look: `console` for people, `json` (one object per line) for machines.",
+        allowed="one of console, json",
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Penstock runs its own PostgreSQL."""
+        return self.database_url is None and self.database_host is None
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_conninfo(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                conninfo_to_dict(url.get_secret_value())
+            except ProgrammingError:
+                # libpq's message quotes the string, password and all.
+                raise ValueError("not a connection string") from None
+        return url
+
+    @field_validator("penstock_resources", mode="before")
+    @classmethod
+    def _split_paths(cls, paths: Any) -> Any:
+        return tuple(Path(path) for path in paths.split(os.pathsep) if path) if isinstance(paths, str) else paths
+
+    @field_validator("penstock_resources")
+    @classmethod
+    def _paths_exist(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        if missing := [str(path) for path in paths if not path.exists()]:
+            raise ValueError(f"{', '.join(missing)} does not exist")
+        return paths
+
+    @field_validator("import_base_dir")
+    @classmethod
+    def _is_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError("no such folder")
+        return path
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, word: Any, info: Any) -> Any:
+        return (word.upper() if info.field_name == "log_level" else word.lower()) if isinstance(word, str) else word
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings gives the signature; likewise below
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` passes in.
+
+        pydantic's own sources put a canonical name in `.env` before an alias in the environment, and cannot say where a value came from.
+        """
+        return (init_settings,)
+
+
+class _Found(NamedTuple):
+    value: str
+    variable: str
+    source: str
+
+
+def variables(name: str, field: FieldInfo) -> tuple[str, ...]:
+    """The variables that a setting is read from, the canonical one first."""
+    return (name.upper(), *_extra(field)["aliases"])
+
+
+def load_settings(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")) -> Settings:
+    """The settings of this process. Raises SettingsError, which lists every fault and the sources tried."""
+    sources = {"environment": os.environ if environ is None else environ, str(env_file.absolute()): _read_env_file(env_file)}
+    found = {name: value for name, field in Settings.model_fields.items() if (value := _find(variables(name, field), sources))}
+    try:
+        return Settings.model_validate({name: value.value for name, value in found.items()})
+    except ValidationError as error:
+        faults = [_fault(str(fault["loc"][0]), found) for fault in error.errors(include_input=False, include_url=False)]
+    shown = "".join(f"\n  {fault['variable']}={fault['value']} (from {fault['source']}): allowed is {fault['allowed']}" for fault in faults)
+    tried = ["the environment", str(env_file.absolute()) + ("" if env_file.is_file() else " (no such file)")]
+    count = "1 setting is" if len(faults) == 1 else f"{len(faults)} settings are"
+    raise SettingsError(f"{count} wrong:{shown}\nTried: {', '.join(tried)}.", faults=faults, sources=tried)
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.absolute()} cannot be read as UTF-8 text: {type(error).__name__}. Mend or remove it.") from error
+
+
+def _find(names: tuple[str, ...], sources: Mapping[str, Mapping[str, str]]) -> _Found | None:
+    candidates = (_Found(values[name], name, source) for source, values in sources.items() for name in names if values.get(name))
+    return next(candidates, None)
+
+
+def _fault(name: str, found: Mapping[str, _Found]) -> dict[str, str]:
+    value, variable, source = found[name]
+    field = Settings.model_fields[name]
+    secret = "SecretStr" in str(field.annotation)
+    return {"variable": variable, "value": "(secret)" if secret else repr(value), "source": source, "allowed": _extra(field)["allowed"]}
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
