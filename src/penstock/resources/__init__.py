@@ -1,0 +1,1 @@
+"""Resources: declarations of what can be imported and exported, and what is derived from them."""
