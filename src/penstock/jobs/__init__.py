@@ -1,0 +1,1 @@
+"""Jobs: what was asked for and how far it is."""
