@@ -1,0 +1,188 @@
+-- name: create_job
+-- A job and its fence, in one statement: neither exists without the other.
+WITH job AS (
+    INSERT INTO penstock.jobs (job_id, type, resource, options, reading, source, fingerprint, request_id, total_bytes, warnings)
+    VALUES (%(job_id)s, 'IMPORT', %(resource)s, %(options)s, %(reading)s, %(source)s, %(fingerprint)s, %(request_id)s, %(total_bytes)s, %(warnings)s)
+    RETURNING job_id
+)
+INSERT INTO penstock.fences (job_id) SELECT job_id FROM job
+
+-- name: same_bytes
+-- Earlier finished jobs of the same bytes, for the warning that they were imported before.
+SELECT job_id, finished_at FROM penstock.jobs
+WHERE fingerprint = %(fingerprint)s AND resource = %(resource)s AND status = 'COMPLETED' AND NOT (options ->> 'dry_run')::boolean
+ORDER BY created_at DESC LIMIT 1
+
+-- name: unfinished_job
+-- The newest job of the same bytes and wishes that somebody may go on with.
+SELECT job_id FROM penstock.jobs
+WHERE fingerprint = %(fingerprint)s AND resource = %(resource)s AND options = %(options)s
+    AND reading - 'chunk_bytes' = %(reading)s::jsonb - 'chunk_bytes'
+    AND status IN ('PENDING', 'PROCESSING', 'CANCELLED')
+ORDER BY created_at DESC LIMIT 1
+
+-- name: lock_job
+-- Whoever changes a job's state holds this row.
+SELECT status, attempts, source, dialect, options, reading, resource, cancel_requested FROM penstock.jobs WHERE job_id = %(job_id)s FOR UPDATE
+
+-- name: last_attempt
+-- Who worked on it last, and whether its lease still lives, by the database's clock.
+SELECT epoch, host, pid, process_started, ended_at IS NULL AND lease_until > now() AS leased,
+    extract(epoch FROM lease_until - now())::float8 AS lease_seconds_left
+FROM penstock.attempts WHERE job_id = %(job_id)s ORDER BY epoch DESC LIMIT 1
+
+-- name: raise_fence
+-- A new epoch. Waits until no transaction of the attempt before holds the fence, so that what it committed is seen and what it did not is gone.
+UPDATE penstock.fences SET epoch = epoch + 1 WHERE job_id = %(job_id)s RETURNING epoch
+
+-- name: end_sessions
+-- Connections of attempts before this one. One that was stopped in the middle of a COPY is not idle, so that no time-out but that of the
+-- statement would free its locks. Only sessions of the same role can be ended; others are left to their time-outs.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE starts_with(application_name, %(prefix)s) AND usename = current_user AND pid <> pg_backend_pid()
+
+-- name: start_attempt
+-- Counted at the claim, so that attempts that crash count too.
+WITH attempt AS (
+    INSERT INTO penstock.attempts (job_id, epoch, host, pid, process_started, lease_until)
+    VALUES (%(job_id)s, %(epoch)s, %(host)s, %(pid)s, %(process_started)s, now() + %(lease_seconds)s * interval '1 second')
+)
+UPDATE penstock.jobs
+SET status = 'PROCESSING', attempts = attempts + 1, started_at = coalesce(started_at, now()), updated_at = now(),
+    finished_at = NULL, failure = NULL
+WHERE job_id = %(job_id)s
+
+-- name: end_attempts_before
+-- The attempts that lost their lease, for whoever reads the history.
+UPDATE penstock.attempts SET ended_at = now(), outcome = 'lost' WHERE job_id = %(job_id)s AND epoch < %(epoch)s AND ended_at IS NULL
+
+-- name: forget_work
+-- For imports that land as a whole or not at all: an attempt starts from nothing.
+DELETE FROM penstock.waves WHERE job_id = %(job_id)s
+
+-- name: forget_rejected
+DELETE FROM penstock.rejected WHERE job_id = %(job_id)s
+
+-- name: void_receipts
+UPDATE penstock.receipts SET records = rejected, imported = 0, updated = 0, unchanged = 0 WHERE job_id = %(job_id)s
+
+-- name: forget_wave
+-- A wave that was refused as a whole is done anew by the next attempt.
+DELETE FROM penstock.waves WHERE job_id = %(job_id)s AND wave = %(wave)s
+
+-- name: forget_rejected_of_wave
+DELETE FROM penstock.rejected WHERE job_id = %(job_id)s AND "row" >= %(start_row)s AND "row" < %(end_row)s
+
+-- name: renew_lease
+-- No row: another attempt owns the job.
+UPDATE penstock.attempts a SET lease_until = now() + %(lease_seconds)s * interval '1 second'
+FROM penstock.fences f, penstock.jobs j
+WHERE a.job_id = %(job_id)s AND a.epoch = %(epoch)s AND a.ended_at IS NULL AND f.job_id = a.job_id AND f.epoch = a.epoch AND j.job_id = a.job_id
+RETURNING j.cancel_requested
+
+-- name: hold_fence
+-- First statement of every unit of work: no row means that this attempt may not write any more.
+SELECT now() FROM penstock.fences WHERE job_id = %(job_id)s AND epoch = %(epoch)s FOR SHARE
+
+-- name: store_dialect
+UPDATE penstock.jobs SET dialect = %(dialect)s, warnings = %(warnings)s, updated_at = now() WHERE job_id = %(job_id)s
+
+-- name: warnings
+SELECT warnings FROM penstock.jobs WHERE job_id = %(job_id)s
+
+-- name: plan_wave
+-- The tied records of a plan may grow once, when partitions that went straight in met stored rows; a wave is never cut otherwise.
+INSERT INTO penstock.waves (job_id, wave, start_offset, start_row, start_line, end_offset, end_row, end_line, partitions, tied, processed_bytes)
+VALUES (%(job_id)s, %(wave)s, %(start_offset)s, %(start_row)s, %(start_line)s, %(end_offset)s, %(end_row)s, %(end_line)s,
+    %(partitions)s, %(tied)s, %(processed_bytes)s)
+ON CONFLICT (job_id, wave) DO UPDATE SET tied = excluded.tied
+
+-- name: last_wave
+SELECT * FROM penstock.waves WHERE job_id = %(job_id)s ORDER BY wave DESC LIMIT 1
+
+-- name: receipts_of_wave
+SELECT partition FROM penstock.receipts WHERE job_id = %(job_id)s AND wave = %(wave)s
+
+-- name: write_receipt
+INSERT INTO penstock.receipts (job_id, wave, partition, epoch, records, imported, updated, unchanged, rejected, summary)
+VALUES (%(job_id)s, %(wave)s, %(partition)s, %(epoch)s, %(records)s, %(imported)s, %(updated)s, %(unchanged)s, %(rejected)s, %(summary)s)
+
+-- name: copy_rejected
+COPY penstock.rejected (job_id, "row", line, raw, problems) FROM STDIN
+
+-- name: standing
+-- How far a job is, for whoever lost its connections.
+SELECT finished_at IS NOT NULL AS finished, (SELECT count(*) FROM penstock.receipts r WHERE r.job_id = j.job_id) AS receipts
+FROM penstock.jobs j JOIN penstock.fences f USING (job_id) WHERE job_id = %(job_id)s AND f.epoch = %(epoch)s
+
+-- name: totals
+-- The books of a job, from its receipts.
+SELECT coalesce(sum(records), 0)::bigint AS processed_rows, coalesce(sum(imported), 0)::bigint AS imported_rows,
+    coalesce(sum(updated), 0)::bigint AS updated_rows, coalesce(sum(unchanged), 0)::bigint AS unchanged_rows,
+    coalesce(sum(rejected), 0)::bigint AS failed_rows
+FROM penstock.receipts WHERE job_id = %(job_id)s
+
+-- name: summaries
+SELECT summary FROM penstock.receipts WHERE job_id = %(job_id)s AND summary <> '[]' ORDER BY wave, partition
+
+-- name: report_progress
+UPDATE penstock.jobs
+SET processed_rows = %(processed_rows)s, imported_rows = %(imported_rows)s, updated_rows = %(updated_rows)s, unchanged_rows = %(unchanged_rows)s,
+    failed_rows = %(failed_rows)s, processed_bytes = %(processed_bytes)s, error_summary = %(error_summary)s, warnings = %(warnings)s,
+    updated_at = now()
+WHERE job_id = %(job_id)s AND EXISTS (SELECT FROM penstock.fences WHERE job_id = %(job_id)s AND epoch = %(epoch)s)
+
+-- name: durable_end
+-- This commit, and so every one before it, is on disk (and wherever else the server's settings ask) before anybody is told of it.
+SET LOCAL synchronous_commit TO DEFAULT
+
+-- name: close_books
+-- The end of a job, by its attempt, or by whoever cancels one that nobody works on. The counters come from the receipts and the rejected records on file; the table's CHECK refuses books that do not balance.
+UPDATE penstock.jobs j
+SET status = %(status)s, failure = %(failure)s, finished_at = now(), updated_at = now(),
+    total_rows = coalesce(%(total_rows)s, b.processed), processed_rows = b.processed, imported_rows = b.imported, updated_rows = b.updated,
+    unchanged_rows = b.unchanged, failed_rows = b.rejected,
+    reported_rows = (SELECT count(*) FROM penstock.rejected r WHERE r.job_id = j.job_id),
+    processed_bytes = CASE WHEN %(status)s = 'COMPLETED' THEN j.total_bytes ELSE j.processed_bytes END,
+    warnings = coalesce(%(warnings)s::jsonb, j.warnings), error_summary = coalesce(%(error_summary)s::jsonb, j.error_summary)
+FROM (
+    SELECT coalesce(sum(records), 0) AS processed, coalesce(sum(imported), 0) AS imported, coalesce(sum(updated), 0) AS updated,
+        coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(rejected), 0) AS rejected
+    FROM penstock.receipts WHERE job_id = %(job_id)s
+) b
+WHERE j.job_id = %(job_id)s AND j.finished_at IS NULL
+
+-- name: end_attempt
+UPDATE penstock.attempts SET ended_at = now(), outcome = %(outcome)s WHERE job_id = %(job_id)s AND epoch = %(epoch)s
+
+-- name: get_job
+SELECT * FROM penstock.jobs WHERE job_id = %(job_id)s
+
+-- name: find_jobs
+-- By the first characters of an id, as people type them.
+SELECT job_id FROM penstock.jobs WHERE job_id >= %(low)s AND job_id <= %(high)s ORDER BY job_id LIMIT 2
+
+-- name: list_jobs
+SELECT * FROM penstock.jobs
+WHERE (%(status)s::text IS NULL OR status = %(status)s) AND (%(resource)s::text IS NULL OR resource = %(resource)s)
+    AND (%(before)s::timestamptz IS NULL OR (created_at, job_id) < (%(before)s, %(before_id)s::uuid))
+ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
+
+-- name: request_cancel
+-- A job that nobody works on is cancelled at once; the attempt that works on one sees the wish at its next heartbeat.
+UPDATE penstock.jobs SET cancel_requested = true, updated_at = now() WHERE job_id = %(job_id)s
+
+-- name: reopen_job
+UPDATE penstock.jobs SET status = 'PENDING', finished_at = NULL, failure = NULL, cancel_requested = false, total_rows = NULL, updated_at = now()
+WHERE job_id = %(job_id)s
+
+-- name: rejected_page
+-- A stretch of the report, in row order: at most `limit` records and, but for the first, at most `bytes` of them, since one may have 16 MiB.
+SELECT "row", line, raw, problems
+FROM (
+    SELECT p.*, sum(octet_length(raw)) OVER (ORDER BY "row" ROWS UNBOUNDED PRECEDING) - octet_length(raw) AS before
+    FROM (
+        SELECT "row", line, raw, problems FROM penstock.rejected WHERE job_id = %(job_id)s AND "row" > %(after)s ORDER BY "row" LIMIT %(limit)s
+    ) p
+) sized
+WHERE before < %(bytes)s ORDER BY "row"
