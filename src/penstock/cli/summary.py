@@ -1,0 +1,142 @@
+"""A job in words and tables: what landed, what was rejected and why, and what to do next."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.cli.spool import shown
+from penstock.cli.terminal import clean, count, duration, moment, plural, safe, size
+
+if TYPE_CHECKING:  # msgspec is not needed for --help
+    from penstock.jobs.model import Job
+
+_MOST_PROBLEMS = 20  # lines of the table; the report has them all
+_FIRST_ROWS = 3
+_STYLES = {"COMPLETED": "green", "FAILED": "bold red", "CANCELLED": "yellow", "PROCESSING": "cyan", "PENDING": "dim"}
+
+
+def plain_table(console: Console, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table without lines: calm on a terminal, easy to cut up in a pipe."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim" if console.is_terminal else "")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def status_text(status: str) -> Text:
+    return Text(status.lower(), style=_STYLES.get(status, ""))
+
+
+def title(job: "Job") -> Text:
+    name = safe(shown(job.source_name), "bold", 80)
+    text = name + safe(f" into {job.resource}: ") + status_text(job.status)
+    if job.status == "COMPLETED" and job.failed_rows:
+        text += Text(f" with {plural(job.failed_rows, 'rejected record')}", style="yellow")
+    if job.dry_run:
+        text += Text(" (checked only; nothing was written)", style="cyan")
+    return text
+
+
+def print_summary(console: Console, job: "Job", seconds: float | None = None) -> None:
+    """`seconds` is how long this run took; without it the job's own times are shown."""
+    console.print(title(job), soft_wrap=True)
+    if job.error:
+        console.print(safe(f"  {job.error.message} ", "red") + safe(f"({job.error.code})", "dim"), soft_wrap=True)
+    if job.processed_rows or job.status == "COMPLETED":
+        console.print(_figures(console, job, seconds))
+    if job.error_summary:
+        console.print()
+        print_problems(console, job)
+    for warning in job.warnings:
+        console.print(Text("  Warning: ", style="yellow") + safe(warning), soft_wrap=True)
+
+
+def _figures(console: Console, job: "Job", seconds: float | None) -> Table:
+    columns = ("  Imported", "Updated", "Unchanged", "Rejected", "Time", "Rows/s")
+    table = plain_table(console, *columns, right=columns)
+    if seconds is None and job.started_at and job.finished_at:
+        seconds = (job.finished_at - job.started_at).total_seconds()
+    rate = job.rows_per_second
+    if rate is None and seconds and job.attempts <= 1:  # of a resumed job only a part of the rows belongs to these seconds
+        rate = job.processed_rows / seconds
+    numbers = (job.imported_rows, job.updated_rows, job.unchanged_rows)
+    rejected = Text(count(job.failed_rows), style="yellow" if job.failed_rows else "")
+    table.add_row(*map(count, numbers), rejected, duration(seconds), count(rate))
+    return table
+
+
+def print_problems(console: Console, job: "Job") -> None:
+    """The problems by code and field, the most frequent first."""
+    table = plain_table(console, "  Problem", "Field", "Count", "First rows", "For example", right=("Count",))
+    ordered = sorted(job.error_summary, key=lambda s: (-s.count, s.code, s.field or ""))
+    for one in ordered[:_MOST_PROBLEMS]:
+        rows = ", ".join(str(row) for row in one.first_rows[:_FIRST_ROWS]) + (", …" if one.count > _FIRST_ROWS else "")
+        table.add_row(
+            safe(f"  {one.code}", limit=60), safe(one.field or "-", limit=40), count(one.count), rows, safe(one.message, limit=100)
+        )
+    console.print(table)
+    if (left := len(ordered) - _MOST_PROBLEMS) > 0:
+        console.print(f"  and {plural(left, 'more kind')} of problem")
+
+
+def next_steps(job: "Job", *, errors_saved: bool = False, rejected_saved: bool = False) -> Iterator[str]:
+    """Commands that make sense now, with the reason in front."""
+    if job.failed_rows and not errors_saved:
+        yield f"Every problem:      penstock errors {job.job_id}"
+    if job.failed_rows and not rejected_saved:
+        yield f"Records to mend:    penstock errors {job.job_id} --rejected {rejected_name(job)}"
+    if job.status == "CANCELLED":
+        yield "To go on:           penstock import --resume"
+    elif job.status == "FAILED":
+        yield f"To try again:       penstock import --resume --resume-job {job.job_id}"
+
+
+def rejected_name(job: "Job") -> str:
+    return clean(f"rejected-{job.resource}.{job.format or 'txt'}")
+
+
+def print_job(console: Console, job: "Job") -> None:
+    """Everything about one job."""
+    print_summary(console, job)
+    console.print()
+    table = Table.grid(padding=(0, 3, 0, 2))
+    for name, value in _details(job):
+        table.add_row(Text(name, style="dim"), safe(value))
+    console.print(table)
+
+
+def _details(job: "Job") -> Iterator[tuple[str, Any]]:
+    yield "job", job.job_id
+    yield (
+        "options",
+        ", ".join(x for x in (f"mode {job.mode}", job.format and f"format {job.format}", "dry run" if job.dry_run else "") if x),
+    )
+    if not job.finished_at:
+        left = f", {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
+        yield "progress", f"{job.progress:.0%}, {count(job.processed_rows)} rows{left}"
+    yield "bytes", f"{size(job.processed_bytes)} of {size(job.total_bytes)}"
+    yield "attempts", job.attempts
+    yield "created", moment(job.created_at)
+    yield "started", moment(job.started_at)
+    yield "finished", moment(job.finished_at)
+    if job.request_id:
+        yield "request", job.request_id
+
+
+def print_jobs(console: Console, jobs: list["Job"]) -> None:
+    columns = ("Job", "Resource", "File", "Status", "Rows", "Rejected", "Created")
+    table = plain_table(console, *columns, right=("Rows", "Rejected"))
+    for job in jobs:
+        table.add_row(
+            safe(job.job_id),
+            safe(job.resource),
+            safe(shown(job.source_name), limit=40),
+            status_text(job.status),
+            count(job.processed_rows),
+            count(job.failed_rows),
+            moment(job.created_at),
+        )
+    console.print(table)

@@ -1,0 +1,94 @@
+"""Speeds, remaining time, and what is shown of them."""
+
+import io
+
+from rich.console import Console
+
+from penstock.cli.progress import LINE_EVERY_SECONDS, Bar, Lines, Pace, Silent, view_for
+from penstock.cli.terminal import clean, duration, size
+from penstock.imports.service import Progress
+from penstock.jobs.model import JobId
+from tests.cli.fakes import HOSTILE, SHOWN
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def progress(rows: int, done: int, total: int = 1000) -> Progress:
+    return Progress(job_id=JobId("1"), processed_rows=rows, failed_rows=2, processed_bytes=done, total_bytes=total)
+
+
+def test_speed_is_that_of_the_last_seconds() -> None:
+    """A resumed job that starts at a million rows is not shown as a million rows per second; a slow start is forgotten."""
+    clock = Clock()
+    pace = Pace(clock)
+    first = pace.read(progress(1_000_000, 500))
+    assert (first.rows_per_second, first.seconds_left) == (None, None)
+    clock.now += 2
+    second = pace.read(progress(1_000_200, 600))
+    assert (second.rows_per_second, second.seconds_left, second.fraction) == (100, 8, 0.6)
+    clock.now += 60
+    pace.read(progress(1_000_200, 600))
+    clock.now += 10
+    later = pace.read(progress(1_010_200, 700))
+    assert later.rows_per_second == 1000
+
+
+def test_an_empty_file_divides_by_nothing() -> None:
+    """No bytes at all: no progress, no speed, no failure."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace.read(progress(0, 0, 0))
+    clock.now += 1
+    reading = pace.read(progress(0, 0, 0))
+    assert (reading.fraction, reading.seconds_left) == (0.0, None)
+
+
+def test_lines_come_every_few_seconds() -> None:
+    """However often the service reports."""
+    clock, out = Clock(), io.StringIO()
+    lines = Lines(Console(file=out, width=160, markup=False, emoji=False, highlight=False), HOSTILE, clock)
+    for _ in range(80):
+        clock.now += LINE_EVERY_SECONDS / 40  # binary fractions, so that nothing is lost in adding
+        lines(progress(10, 500))
+    assert out.getvalue().count("\n") == 2
+    assert out.getvalue().startswith(f"{SHOWN}: 50%, 10 rows")
+    assert "2 rejected" in out.getvalue()
+
+
+def test_the_bar_fits_any_terminal() -> None:
+    """Two lines, whatever the width and the name."""
+    for width in (20, 80, 200):
+        out = io.StringIO()
+        console = Console(file=out, width=width, force_terminal=True, markup=False, emoji=False, highlight=False)
+        bar = Bar(console, HOSTILE + "x" * 300)
+        for step in (None, progress(10, 500), progress(20, 1000)):
+            if step:
+                bar(step)
+            console.print(bar.render())
+        assert out.getvalue().count("\n") == 6
+        assert "\u202e" not in out.getvalue()
+
+
+def test_views() -> None:
+    """Quiet shows nothing; what is no terminal gets lines even when colours are forced."""
+    assert type(view_for(Console(file=io.StringIO()), "x", quiet=True)) is Silent
+    assert type(view_for(Console(file=io.StringIO(), force_terminal=True), "x", quiet=False)) is Lines
+
+
+def test_figures() -> None:
+    """Sizes and durations as people read them."""
+    assert [size(n) for n in (0, 999, 1000, 123_456_789, 5e15)] == ["0 B", "999 B", "1.0 kB", "123.5 MB", "5000.0 TB"]
+    assert [duration(s) for s in (None, 0.04, 59.9, 61, 3599.9, 7260)] == ["-", "0.0 s", "59.9 s", "1:01 min", "1:00 h", "2:01 h"]
+
+
+def test_clean_leaves_letters_of_all_languages() -> None:
+    """Only what could steer is escaped; a limit cuts before escaping, so that no escape is cut in half."""
+    assert clean("Łódź 東京 العربية 😀") == "Łódź 東京 العربية 😀"
+    assert clean("ab\x1bcd", limit=4) == "ab\\x1b…"
+    assert clean("a\u200bb\u2028c\x9b") == r"a\u200bb\u2028c\x9b"
