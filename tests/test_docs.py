@@ -14,9 +14,9 @@ IN_ERRORS = (DOCS / "errors.md").read_text("utf-8")
 
 
 def test_every_error_of_a_job_has_its_line() -> None:
-    """Each class of the error tree stands in docs/errors.md with its exit status."""
+    """Each class of the error tree stands in docs/errors.md with its exit and HTTP status."""
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, PenstockError)]
-    missing = [c.code for c in classes if f"| `{c.code}` | {c.exit_code} |" not in IN_ERRORS]
+    missing = [c.code for c in classes if f"| `{c.code}` | {c.exit_code} | {c.http_status} |" not in IN_ERRORS]
     assert missing == []
 
 

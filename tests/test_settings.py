@@ -26,10 +26,18 @@ def test_without_anything_the_embedded_database_is_used(env_file: Path) -> None:
 @pytest.mark.parametrize(("name", "field"), Settings.model_fields.items())
 def test_every_name_of_a_setting_is_read(name: str, field: object, env_file: Path, tmp_path: Path) -> None:
     """The canonical variable and each alias set the field."""
-    samples = {"database_url": "postgresql://h/d", "log_level": "debug", "log_format": "json", "penstock_resources": str(tmp_path)}
-    value = samples.get(name, str(tmp_path) if name.endswith("_dir") else "x" if "database" in name and name != "database_port" else None)
+    samples = {
+        "database_url": "postgresql://h/d",
+        "log_level": "debug",
+        "log_format": "json",
+        "penstock_resources": str(tmp_path),
+        "public_url": "https://example.org",
+        "aws_endpoint": "http://127.0.0.1:9000",
+        "file_url_allowed_networks": "10.0.0.0/8,fc00::/7",
+    }
     default = Settings.model_fields[name].default
-    value = value or str({10: 9, 5432: 5433}.get(default, default - 1))
+    other = str({10: 9, 5432: 5433}.get(default, default - 1)) if isinstance(default, int) else "x"
+    value = samples.get(name, str(tmp_path) if name.endswith("_dir") else other)
     for variable in variables(name, Settings.model_fields[name]):
         assert getattr(load_settings({variable: value}, env_file), name) != default
 

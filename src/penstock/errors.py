@@ -8,24 +8,49 @@
     │   ├── InvalidSourceError
     │   ├── InvalidResourceError
     │   ├── UnknownResourceError
-    │   └── SettingsError
+    │   ├── SettingsError
+    │   ├── InvalidIdError
+    │   ├── ForbiddenUrlError       `file_url` leads where the server must not go
+    │   ├── MalformedMultipartError
+    │   ├── IncompleteBodyError     the body ended before it was whole
+    │   ├── BodyTimeoutError        the body did not come in time
+    │   ├── PayloadTooLargeError
+    │   ├── UnsupportedMediaTypeError
+    │   ├── RouteNotFoundError
+    │   └── MethodNotAllowedError
+    ├── IdempotencyError        an Idempotency-Key says that this was asked before
+    │   ├── IdempotencyInProgressError
+    │   └── IdempotencyKeyReusedError
     ├── FileFaultError          the file as a whole cannot be imported
     │   ├── EmptyFileError
     │   ├── UnknownFormatError
     │   ├── MissingColumnsError
     │   ├── DuplicateColumnsError
     │   ├── TruncatedFileError
-    │   └── FileChangedError
+    │   ├── FileChangedError
+    │   └── DownloadFailedError     `file_url` could not be fetched
     ├── ImportStoppedError      the import ended early, as its options asked
     │   ├── TooManyErrorsError
     │   └── RejectedRecordsError
     ├── CancelledError          somebody asked the job to stop
     ├── JobNotFoundError
+    ├── RecordNotFoundError
+    ├── UploadNotFoundError     no such upload, or its file has not arrived
+    ├── TooManyAttemptsError    every attempt at the job ended without a word: it is set aside
+    ├── HandedOverError         this process stops; the job waits for another attempt
     ├── InvalidStateError       the job is not in a state that allows this
     ├── LeaseLostError          another attempt owns the job now; this one must drop its work
     ├── DatabaseError
     │   ├── DatabaseUnavailableError
     │   └── DatabaseRefusedError
+    ├── StorageError
+    │   ├── ObjectNotFoundError
+    │   ├── StorageUnavailableError
+    │   └── InvalidLinkError        a signed link was altered, or is for something else, or has expired
+    ├── ServerError             the Penstock server that a command talks to
+    │   ├── ServerUnreachableError
+    │   └── ServerRefusedError
+    ├── OverloadedError         the server is at a limit of its own; try again
     └── UnbalancedBooksError    read != imported + updated + rejected: a defect, never hidden
 """
 
@@ -74,6 +99,61 @@ class SettingsError(UsageError):
     code = "invalid_settings"
 
 
+class InvalidIdError(UsageError):
+    code = "invalid_id"
+
+
+class ForbiddenUrlError(UsageError):
+    code = "forbidden_url"
+
+
+class MalformedMultipartError(UsageError):
+    code = "malformed_multipart"
+
+
+class IncompleteBodyError(UsageError):
+    code = "incomplete_body"
+
+
+class BodyTimeoutError(UsageError):
+    code = "body_timeout"
+    http_status = 408
+
+
+class PayloadTooLargeError(UsageError):
+    code = "payload_too_large"
+    http_status = 413
+
+
+class UnsupportedMediaTypeError(UsageError):
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class RouteNotFoundError(UsageError):
+    code = "route_not_found"
+    http_status = 404
+
+
+class MethodNotAllowedError(UsageError):
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class IdempotencyError(PenstockError):
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class IdempotencyInProgressError(IdempotencyError):
+    code = "idempotency_in_progress"
+
+
+class IdempotencyKeyReusedError(IdempotencyError):
+    code = "idempotency_key_reused"
+    http_status = 422
+
+
 class FileFaultError(PenstockError):
     code = "invalid_file"
     http_status = 422
@@ -104,6 +184,10 @@ class FileChangedError(FileFaultError):
     code = "file_changed"
 
 
+class DownloadFailedError(FileFaultError):
+    code = "download_failed"
+
+
 class ImportStoppedError(PenstockError):
     code = "import_stopped"
     http_status = 422
@@ -129,6 +213,27 @@ class JobNotFoundError(PenstockError):
     http_status = 404
 
 
+class RecordNotFoundError(PenstockError):
+    code = "record_not_found"
+    http_status = 404
+
+
+class UploadNotFoundError(PenstockError):
+    code = "upload_not_found"
+    http_status = 404
+
+
+class TooManyAttemptsError(PenstockError):
+    """The last error of the attempts stands in `details`."""
+
+    code = "too_many_attempts"
+
+
+class HandedOverError(PenstockError):
+    code = "handed_over"
+    http_status = 503
+
+
 class InvalidStateError(PenstockError):
     code = "invalid_state"
     http_status = 409
@@ -152,6 +257,45 @@ class DatabaseRefusedError(DatabaseError):
     """PostgreSQL refused a statement for good: a right, a type, a full disk."""
 
     code = "database_refused"
+
+
+class StorageError(PenstockError):
+    code = "storage_error"
+
+
+class ObjectNotFoundError(StorageError):
+    code = "object_not_found"
+    http_status = 404
+
+
+class StorageUnavailableError(StorageError):
+    code = "storage_unavailable"
+    http_status = 503
+
+
+class InvalidLinkError(StorageError):
+    code = "invalid_link"
+    http_status = 403
+
+
+class ServerError(PenstockError):
+    code = "server_error"
+    http_status = 502
+
+
+class ServerUnreachableError(ServerError):
+    code = "server_unreachable"
+
+
+class ServerRefusedError(ServerError):
+    """The server answered with an error; its code, status and message are carried over where it gave them."""
+
+    code = "server_refused"
+
+
+class OverloadedError(PenstockError):
+    code = "overloaded"
+    http_status = 503
 
 
 class UnbalancedBooksError(PenstockError):

@@ -9,8 +9,10 @@ A further setting is one more field of `Settings`: its canonical variable is the
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
@@ -124,6 +126,109 @@ class Settings(BaseSettings):
         ge=1024,
         le=1024 * 1024 * 1024,
     )
+    http_server_host: str = _setting(
+        "127.0.0.1",
+        "Address that `penstock serve` listens at. Without sign-in only the machine itself may reach it: another address is refused.",
+        allowed="an IP address or host name of this machine",
+    )
+    http_server_port: int = _setting(
+        8080,
+        "TCP port that `penstock serve` listens at.",
+        allowed="a whole number from 1 to 65535",
+        aliases=("HTTP_PORT", "PORT"),
+        ge=1,
+        le=65535,
+    )
+    public_url: str | None = _setting(
+        None,
+        "Where clients reach the server, for the links it gives out; behind a proxy it cannot know. Not set: the address that the client used.",
+        allowed="an http:// or https:// URL without a query",
+    )
+    max_upload_bytes: int = _setting(
+        10 * 1024 * 1024 * 1024,
+        "Bytes of the largest file that clients may send, and that is fetched from a `file_url`.",
+        allowed="a whole number of bytes from 1024 to 1099511627776",
+        ge=1024,
+        le=1024**4,
+    )
+    upload_idle_seconds: int = _setting(
+        30,
+        "Seconds that a client may send nothing in the middle of a body before it is cut off.",
+        allowed="a whole number of seconds from 1 to 3600",
+        ge=1,
+        le=3600,
+    )
+    upload_total_seconds: int = _setting(
+        3600,
+        "Seconds that receiving one file may take, and fetching one from a `file_url`.",
+        allowed="a whole number of seconds from 1 to 86400",
+        ge=1,
+        le=86400,
+    )
+    file_url_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = _setting(
+        (),
+        "Private networks from which `file_url` may be fetched all the same. Not set: only addresses of the public internet. Whoever may "
+        "import can read what answers there.",
+        allowed="networks such as 10.1.0.0/16, separated by ','",
+    )
+    s3_bucket: str | None = _setting(
+        None,
+        "Bucket for uploads and reports. Not set: the folder PENSTOCK_DATA_DIR/storage, which all servers and workers must share.",
+        allowed="the name of a bucket that exists",
+    )
+    aws_endpoint: str | None = _setting(
+        None,
+        "Where the S3 API answers, if it is not Amazon's.",
+        allowed="an http:// or https:// URL",
+        aliases=("AWS_ENDPOINT_URL",),
+    )
+    aws_region: str = _setting("us-east-1", "Region of the bucket.", allowed="the name of a region")
+    aws_access_key_id: str | None = _setting(
+        None, "Access key for the bucket. Not set: the credentials of the machine.", allowed="an access key's id"
+    )
+    aws_secret_access_key: SecretStr | None = _setting(None, "Secret of that key. Never shown or logged.", allowed="any text")
+    link_seconds: int = _setting(
+        3600,
+        "Seconds that a signed link works.",
+        allowed="a whole number of seconds from 10 to 604800",
+        ge=10,
+        le=604_800,
+    )
+    job_concurrency: int = _setting(
+        3,
+        "How many jobs one worker has under way at once, so that a small one does not wait for a huge one. Memory grows with it.",
+        allowed="a whole number from 1 to 32",
+        ge=1,
+        le=32,
+    )
+    max_job_attempts: int = _setting(
+        5,
+        "After how many attempts that ended without a word (a crash, a machine that went away) a job is failed instead of tried again.",
+        allowed="a whole number from 1 to 100",
+        ge=1,
+        le=100,
+    )
+    shutdown_grace_seconds: int = _setting(
+        20,
+        "Seconds that a server or worker takes at most to stop: requests under way are finished, jobs are handed over.",
+        allowed="a whole number of seconds from 1 to 600",
+        ge=1,
+        le=600,
+    )
+    file_retention_hours: int = _setting(
+        168,
+        "Hours that the files of finished jobs are kept: what was sent, and the reports. Later a job cannot be retried.",
+        allowed="a whole number of hours from 1 to 87600",
+        ge=1,
+        le=87_600,
+    )
+    job_retention_days: int = _setting(
+        90,
+        "Days that finished jobs are kept, with their rejected records.",
+        allowed="a whole number of days from 1 to 36500",
+        ge=1,
+        le=36_500,
+    )
     connection_timeout: int = _setting(
         10,
         "Seconds to wait for a connection to PostgreSQL before giving up. Short ones fail while a busy server restarts.",
@@ -167,6 +272,20 @@ class Settings(BaseSettings):
         if missing := [str(path) for path in paths if not path.exists()]:
             raise ValueError(f"{', '.join(missing)} does not exist")
         return paths
+
+    @field_validator("file_url_allowed_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, networks: Any) -> Any:
+        return tuple(part.strip() for part in networks.split(",") if part.strip()) if isinstance(networks, str) else networks
+
+    @field_validator("public_url", "aws_endpoint")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError("not a URL")
+        return url.rstrip("/") if url else url
 
     @field_validator("import_base_dir")
     @classmethod
