@@ -1,0 +1,5 @@
+"""Reading records back: one row with its children, as JSON."""
+
+from penstock.records.service import Records
+
+__all__ = ["Records"]
