@@ -2,5 +2,6 @@
 
 from penstock.sources.local import open_source
 from penstock.sources.model import ByteStream, Identity, Source
+from penstock.sources.opening import Sources
 
-__all__ = ["ByteStream", "Identity", "Source", "open_source"]
+__all__ = ["ByteStream", "Identity", "Source", "Sources", "open_source"]
