@@ -1,0 +1,28 @@
+-- name: note_file
+-- Before the first byte, so that what a crash leaves in storage is found by its row.
+INSERT INTO penstock.files (key, kind, name, upload_id, resource, expires_at)
+VALUES (%(key)s, 'SOURCE', %(name)s, %(upload_id)s, %(resource)s, clock_timestamp() + %(keep_seconds)s * interval '1 second')
+
+-- name: settle_file
+-- Whole and on disk.
+UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s WHERE key = %(key)s
+
+-- name: forget_file
+-- A file that no job was made for. One that a job has stays, whoever asks; so does an upload, which may be asked for again.
+DELETE FROM penstock.files WHERE key = %(key)s AND job_id IS NULL AND upload_id IS NULL RETURNING key
+
+-- name: find_upload
+-- Uploads past their time are as good as gone: housekeeping may be removing them.
+SELECT key, name, resource, size, sha256, job_id FROM penstock.files WHERE upload_id = %(upload_id)s AND expires_at > clock_timestamp()
+
+-- name: find_upload_by_key
+-- For the server's own PUT, which knows the key from the link.
+SELECT key, name, resource, size, sha256, job_id FROM penstock.files
+WHERE key = %(key)s AND upload_id IS NOT NULL AND expires_at > clock_timestamp()
+
+-- name: attach_file
+-- In the job's transaction. One upload may serve several jobs; the row shows the newest, and lives a day longer at least.
+UPDATE penstock.files
+SET job_id = %(job_id)s, expires_at = greatest(expires_at, clock_timestamp() + %(keep_seconds)s * interval '1 second')
+WHERE key = %(key)s AND expires_at > clock_timestamp()
+RETURNING key
