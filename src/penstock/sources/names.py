@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from email.message import Message
 from pathlib import PurePosixPath
 
 MOST_CHARACTERS = 255
@@ -19,3 +20,15 @@ def file_name(given: str | None, default: str) -> str:
         return kept
     endings = "".join(PurePosixPath(kept).suffixes[-2:])[-32:]
     return kept[: MOST_CHARACTERS - len(endings)] + endings
+
+
+def disposition_name(header: str | None) -> str | None:
+    """The file's name in a Content-Disposition header, `filename*` of RFC 8187 included, as it stands there."""
+    if not header:
+        return None
+    message = Message()
+    try:
+        message["Content-Disposition"] = header
+        return message.get_filename()
+    except (ValueError, LookupError):  # a line end in the header; a character set that nobody knows
+        return None
