@@ -106,5 +106,5 @@ def test_verify_against_a_stored_identity(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, b"x"))
     source.verify(source.identity)
     with pytest.raises(FileChangedError) as caught:
-        source.verify(Identity(size=2, modified_ns=source.identity.modified_ns, inode=source.identity.inode))
+        source.verify(Identity(size=2, version=source.identity.version))
     assert caught.value.details == {"changed": ["size"]}

@@ -1,44 +1,41 @@
 """A file on this machine."""
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from penstock.errors import FileChangedError, InvalidSourceError
+from penstock.sources.fingerprint import compare, fingerprint_of
 from penstock.sources.model import ByteStream, Identity
 
-WHOLE_BYTES = 8 * 1024 * 1024  # up to this size the fingerprint covers every byte
-EDGE_BYTES = 1024 * 1024
-SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
-
-def open_source(path: str | os.PathLike[str]) -> "LocalSource":
-    """Raises InvalidSourceError if there is no such regular file or it may not be read."""
+def open_source(path: str | os.PathLike[str], name: str | None = None) -> "LocalSource":
+    """`name`: what to call it, if not by its path. Raises InvalidSourceError if there is no such regular file or it may not be read."""
     place = Path(path)
     try:
         # A FIFO would block here for ever; what it is is asked before it is opened.
         if not stat.S_ISREG(place.stat().st_mode):
-            raise InvalidSourceError(f"{place.name} is not a regular file", path=str(path))
+            raise InvalidSourceError(f"{name or place.name} is not a regular file", path=str(path))
         with place.open("rb") as file:
-            return LocalSource(place, _identity(file))
+            return LocalSource(place, name or place.name, _identity(file))
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
         reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-        raise InvalidSourceError(f"cannot read {place.name}: {reason}", path=str(path)) from fault
+        raise InvalidSourceError(f"cannot read {name or place.name}: {reason}", path=str(path)) from fault
 
 
 class LocalSource:
     """A regular file, opened anew for each stream; every stream checks that it reads the file that was opened first."""
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, name: str, identity: Identity) -> None:
         self._path = path
+        self._name = name
         self._identity = identity
         self._newest: _LocalStream | None = None
 
     @property
     def name(self) -> str:
-        return self._path.name
+        return self._name
 
     @property
     def size(self) -> int:
@@ -52,12 +49,13 @@ class LocalSource:
         return self._path
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{self.size}\0".encode())
         with self._opened() as file:
-            for offset, length in _samples(self.size):
+
+            def sample(offset: int, length: int) -> bytes:
                 file.seek(offset)
-                digest.update(file.read(length))
-        return digest.hexdigest()
+                return file.read(length)
+
+            return fingerprint_of(self.size, sample)
 
     def verify(self, stored: Identity | None = None) -> None:
         expected = stored or self._identity
@@ -66,7 +64,7 @@ class LocalSource:
                 found = _identity(file)
         except OSError as fault:
             raise FileChangedError(f"{self.name} cannot be read any more: {fault.strerror}") from fault
-        _compare(self.name, expected, found)
+        compare(self.name, expected, found)
 
     def open(self, offset: int = 0) -> ByteStream:
         file = self._opened()
@@ -83,7 +81,7 @@ class LocalSource:
         except OSError as fault:
             raise FileChangedError(f"{self.name} cannot be read any more: {fault.strerror}") from fault
         try:
-            _compare(self.name, self._identity, _identity(file))
+            compare(self.name, self._identity, _identity(file))
         except FileChangedError:
             file.close()
             raise
@@ -106,23 +104,4 @@ class _LocalStream:
 
 def _identity(file: BinaryIO) -> Identity:
     status = os.fstat(file.fileno())
-    return Identity(size=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
-
-
-def _compare(name: str, expected: Identity, found: Identity) -> None:
-    if found == expected:
-        return
-    changed = [part for part in Identity.__struct_fields__ if getattr(expected, part) != getattr(found, part)]
-    raise FileChangedError(
-        f"{name} is not the file it was when the import began ({', '.join(changed)} changed); import it anew",
-        changed=changed,
-    )
-
-
-def _samples(size: int) -> list[tuple[int, int]]:
-    """Offset and length of what the fingerprint covers: all of a small file; of a large one its edges and evenly spaced blocks."""
-    if size <= WHOLE_BYTES:
-        return [(0, size)]
-    step = (size - 2 * EDGE_BYTES - SAMPLE_BYTES) // (SAMPLES - 1)
-    inner = [(EDGE_BYTES + index * step, SAMPLE_BYTES) for index in range(SAMPLES)]
-    return [(0, EDGE_BYTES), *inner, (size - EDGE_BYTES, EDGE_BYTES)]
+    return Identity(size=status.st_size, version=f"{status.st_mtime_ns:x}-{status.st_ino:x}")

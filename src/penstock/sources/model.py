@@ -1,4 +1,4 @@
-"""The seam between a reader and wherever its file lies: a local path today, object storage or an upload by the same shape."""
+"""The seam between a reader and wherever its file lies: a local path, or an object in storage."""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,18 +7,18 @@ import msgspec
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells cheaply that a file is still the one that was opened; stored with a job and compared when it goes on."""
+    """What tells cheaply that a file is still the one that was opened."""
 
-    size: int
-    modified_ns: int
-    inode: int
+    size: int  # bytes as stored
+    version: str  # changes whenever the content may have changed; what it is made of is the source's matter
 
 
 class ByteStream(Protocol):
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes, at least one of them; empty only at the end.
 
-        Raises TruncatedFileError where the stream breaks, after everything before the break was read.
+        Raises TruncatedFileError where the stream breaks, after everything before the break was read; FileChangedError if the file is
+        not the one that was opened any more; StorageUnavailableError.
         """
 
     def close(self) -> None: ...
