@@ -83,7 +83,7 @@ def target_of(url: str, *, allowed: Sequence[Network], resolve: Resolve = resolv
     """Raises ForbiddenUrlError for what is no http or https URL of allowed addresses only, DownloadFailedError for names without any."""
     parts = _split(url)
     host, port = _host(parts), _port(parts)
-    addresses = tuple(resolve(host, port))
+    addresses = (host,) if _is_address(host) else tuple(resolve(host, port))
     if not all(is_allowed(address, allowed) for address in addresses):
         raise ForbiddenUrlError(
             f"file_url leads to {host}, which is not on the public internet. The server fetches from public addresses only; "
@@ -109,6 +109,14 @@ def is_allowed(text: str, allowed: Sequence[Network]) -> bool:
     return not any(address in network for network in _RELAYS)
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _split(url: str) -> SplitResult:
     if len(url) > LONGEST_URL or _UNPRINTABLE.search(url):
         raise ForbiddenUrlError(f"file_url must be a URL of at most {LONGEST_URL} characters without spaces, controls and backslashes.")
@@ -127,7 +135,7 @@ def _host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:
         try:
-            return str(IPv6Address(host))  # a zone (fe80::1%eth0) is refused as not global
+            return str(IPv6Address(host))
         except ValueError:
             raise ForbiddenUrlError("The address in file_url is not an IPv6 address.") from None
     try:
