@@ -1,56 +1,13 @@
-"""What was typed, as the services want it. Every fault is an InvalidOptionError that names the option and what is allowed."""
+"""The files that were named, looked at before anything is imported."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from penstock.cli.spool import is_pipe
-from penstock.errors import InvalidOptionError, InvalidSourceError
+from penstock.errors import InvalidSourceError
 
 STANDARD_INPUT = "-"
-_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-def mapping_of(given: Iterable[str]) -> dict[str, str]:
-    """`column=field`, repeated, or one JSON object. The last `=` divides: a column may contain one, a field's name cannot."""
-    result: dict[str, str] = {}
-    for text in given:
-        for column, field in _pairs(text).items():
-            if result.setdefault(column, field) != field:
-                raise InvalidOptionError(f"--mapping: column {column!r} is mapped twice, to {result[column]!r} and to {field!r}")
-    return result
-
-
-def _pairs(text: str) -> Mapping[str, str]:
-    if text.lstrip().startswith("{"):
-        try:
-            return msgspec.json.decode(text, type=dict[str, str])
-        except msgspec.DecodeError as error:
-            raise InvalidOptionError(f"--mapping: not a JSON object of texts: {error}") from error
-    column, equals, field = text.rpartition("=")
-    if not (equals and column and field):
-        raise InvalidOptionError(f"--mapping: {text!r} must be column=field, or a JSON object such as " + '{"Mail": "email"}')
-    return {column: field}
-
-
-def null_values_of(given: Iterable[str] | None) -> tuple[str, ...]:
-    """Repeated, or a list with commas: `NULL,` means NULL and the empty cell."""
-    if not given:
-        return ("",)
-    return tuple(dict.fromkeys(value for text in given for value in text.split(",")))
-
-
-def delimiter_of(given: str | None) -> str | None:
-    if given is None:
-        return None
-    delimiter = _DELIMITERS.get(given.lower(), given)
-    if len(delimiter) != 1:
-        raise InvalidOptionError(
-            f"--delimiter: {given!r} must be one character, or one of {', '.join(n for n in _DELIMITERS if n.isalpha())}"
-        )
-    return delimiter
 
 
 def check_files(files: Iterable[str]) -> None:

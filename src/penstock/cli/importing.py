@@ -75,8 +75,8 @@ def import_(  # noqa: PLR0917 - Typer reads the options from the parameters, and
     """  # fmt: skip
     session: Session = ctx.obj
     from penstock.cli.carrying import ImportRequest  # noqa: PLC0415 - imports Polars, which --help must not wait for
-    from penstock.cli.choices import delimiter_of, mapping_of, null_values_of  # noqa: PLC0415
     from penstock.formats.model import Format, ReadOptions  # noqa: PLC0415
+    from penstock.intake.values import delimiter_of, mapping_of, null_values_of  # noqa: PLC0415
 
     _check_what(ctx, resource, files, resume=resume, resume_job=resume_job)
     request = ImportRequest(
@@ -84,10 +84,10 @@ def import_(  # noqa: PLR0917 - Typer reads the options from the parameters, and
         files=tuple(files or ()),
         read=ReadOptions(
             format=Format(format_) if format_ else None,
-            delimiter=delimiter_of(delimiter),
+            delimiter=delimiter_of(delimiter, "--delimiter"),
             encoding=encoding,
             null_values=null_values_of(null_values),
-            mapping=mapping_of(mapping or ()),
+            mapping=mapping_of(mapping or (), "--mapping"),
         ),
         options=ImportOptions(
             mode=mode,
