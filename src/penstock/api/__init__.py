@@ -1,0 +1,10 @@
+"""The HTTP API: requests in, the services' answers out. It holds no rules and no SQL.
+
+app          the parts put together
+conventions  what every request meets first: request id, prefixes, limits, headers, the access line
+problems     errors as problem+json, and as the document tells of them
+parameters   what a request may ask: ids, query parameters, cursors
+views        how jobs and resources are shown
+jobs, reports, events, resources, records, operations, document, receiving, storage_routes
+             the routes
+"""

@@ -1,0 +1,61 @@
+"""The HTTP application, put together: routes, conventions, errors, document."""
+
+import asyncio
+from typing import Any
+
+from litestar import Router
+from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+from penstock.api import document, jobs, operations, records, reports, resources
+from penstock.api.conventions import Conventions
+from penstock.api.events import MOST_LISTENERS, Hub
+from penstock.api.health import Health
+from penstock.api.parameters import refuse_unknown_query
+from penstock.api.problems import handle
+from penstock.api.services import Service, Services
+from penstock.bootstrap import Application
+
+MOST_BODY_BYTES = 1024 * 1024  # of a JSON request; routes that receive files have limits of their own
+MOST_REQUESTS = MOST_LISTENERS + 500
+
+_V1: list[Any] = [*jobs.ROUTES, *reports.ROUTES, *resources.ROUTES]
+_ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
+
+
+class _Api(Service):
+    """Litestar inside the conventions, which also see what its router refuses."""
+
+    async def __call__(self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend) -> None:
+        await self._conventions(scope, receive, send)  # type: ignore[arg-type]
+
+    def _wrap(self) -> None:
+        self._conventions = Conventions(super().__call__, most_requests=MOST_REQUESTS)
+
+
+def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
+    """An ASGI application over the services of this process. When `stopping` is set, streams of events end.
+
+    Raises InvalidResourceError for a resource whose name the API needs itself.
+    """
+    app = _Api(
+        route_handlers=[Router("/v1", route_handlers=[*_V1, *records.record_routes(application.registry)]), *_ROOT],
+        exception_handlers={Exception: handle},
+        guards=[refuse_unknown_query],
+        request_max_body_size=MOST_BODY_BYTES,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    app._wrap()
+    imports = application.imports
+    app.services = Services(
+        application=application,
+        hub=Hub(imports.changes, imports.get, stopping=stopping),
+        health=Health(application),
+        stopping=stopping,
+    )
+    app.state["document"] = document.document(app, application.registry, application.settings.public_url)
+    return app
+
+
+__all__ = ["create_app"]

@@ -1,0 +1,154 @@
+"""What every request meets before any route, and every answer passes last.
+
+Outside of Litestar, whose middleware does not see what its router refuses (404, 405): the request id, the second prefix, HEAD, the bound
+on requests under way, the headers that protect, and one access line per request.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, cast
+
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from penstock.api.problems import ADDRESS, MEDIA_TYPE, REQUEST_ID, rendered
+from penstock.errors import OverloadedError, PenstockError, UsageError
+from penstock.logs import get_logger, log_context
+
+_VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
+_SECOND_PREFIX, _PREFIX = "/api/v1", "/v1"
+_LONGEST_TARGET = 16 * 1024  # bytes of path and query
+_QUIET_ROUTES = ("/health", "/healthz", "/live", "/ready", "/api/ping", "/metrics")  # asked every few seconds by machines
+_PROTECTING = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_DEFAULT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+_DEFAULT_CACHING = (b"cache-control", b"no-store")
+_NO_STATUS, _CLIENT_GONE = 0, 499
+
+
+class Conventions:
+    """Wraps the whole application. `most_requests` is how many may be under way at once; one more is refused (503 overloaded)."""
+
+    def __init__(self, app: ASGIApp, *, most_requests: int) -> None:
+        self._app = app
+        self._most_requests = most_requests
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # type: ignore[comparison-overlap]
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {}).update({REQUEST_ID: request_id, ADDRESS: scope["path"]})
+        answer = _Answer(cast("HTTPScope", scope), send, request_id)
+        self._under_way += 1
+        try:
+            with log_context(request_id=request_id):
+                await self._answer(cast("HTTPScope", scope), receive, answer)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, answer: "_Answer") -> None:
+        began, method = time.perf_counter(), scope["method"]
+        status = _CLIENT_GONE  # stays where the task is cancelled: the client has left
+        try:
+            if (refusal := self._refusal(scope)) is not None:
+                await answer.refuse(refusal)
+            else:
+                await self._app(_rewritten(scope), receive, answer.send)
+            status = answer.status
+        except _HeadAnsweredError:
+            status = answer.status
+        except Exception as error:
+            status = answer.status
+            if not answer.head_answered:
+                # The head of the answer is out: what is left is to end without the last piece, so that nobody takes it for whole.
+                get_logger(__name__).error("the answer broke off", exc_info=error)
+                raise
+        finally:
+            _access_line(scope, method, status or _CLIENT_GONE, time.perf_counter() - began)
+
+    def _refusal(self, scope: HTTPScope) -> PenstockError | None:
+        if self._under_way > self._most_requests:
+            return OverloadedError(f"The server has {self._most_requests} requests under way, which is its limit.")
+        if len(scope["raw_path"] or b"") + len(scope["query_string"] or b"") > _LONGEST_TARGET:
+            return UsageError(f"The address is too long: it may have {_LONGEST_TARGET} bytes.")
+        return None
+
+
+class _HeadAnsweredError(Exception):
+    """Unwinds a handler whose answer to HEAD is out; its body is not wanted."""
+
+
+class _Answer:
+    """The answer on its way out."""
+
+    def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
+        self.status = _NO_STATUS
+        self.head_answered = False
+        self._path = scope["path"]
+        self._is_head = scope["method"] == "HEAD"
+        self._request_id = request_id
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "http.response.start":
+            await self._send(message)
+            return
+        self.status = message["status"]
+        message["headers"] = [*_completed(message["headers"]), (b"x-request-id", self._request_id.encode())]
+        await self._send(message)
+        if self._is_head:
+            self.head_answered = True
+            await self._send(_last(b""))
+            raise _HeadAnsweredError
+
+    async def refuse(self, error: PenstockError) -> None:
+        status, body, headers = rendered(error, self._path, self._request_id)
+        facts = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **headers}
+        raw = [(name.lower().encode(), value.encode()) for name, value in facts.items()]
+        await self.send(cast("Message", {"type": "http.response.start", "status": status, "headers": raw}))
+        await self.send(_last(body))
+
+
+def _last(body: bytes) -> Message:
+    return cast("Message", {"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _completed(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The route's own headers go before the defaults."""
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    return given + [(name, value) for name, value in (*_PROTECTING, _DEFAULT_POLICY, _DEFAULT_CACHING) if name not in names]
+
+
+def _request_id(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _VISIBLE_ASCII.fullmatch(given) else uuid.uuid4().hex
+
+
+def _rewritten(scope: HTTPScope) -> HTTPScope:
+    """`/api/v1/...` is `/v1/...`, and HEAD is a GET whose body is dropped. In place: what the router finds is read afterwards."""
+    path = scope["path"]
+    if path == _SECOND_PREFIX or path.startswith(_SECOND_PREFIX + "/"):
+        scope["path"] = _PREFIX + path[len(_SECOND_PREFIX) :]
+        scope["raw_path"] = scope["raw_path"].removeprefix(b"/api")
+    if scope["method"] == "HEAD":
+        scope["method"] = "GET"
+    return scope
+
+
+def _access_line(scope: HTTPScope, method: str, status: int, seconds: float) -> None:
+    facts: dict[str, Any] = {
+        "method": method,
+        "route": scope.get("path_template") or "(none)",
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+    }
+    log = get_logger(__name__)
+    (log.debug if facts["route"] in _QUIET_ROUTES and status < HTTPStatus.BAD_REQUEST else log.info)("request", **facts)

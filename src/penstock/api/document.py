@@ -1,0 +1,110 @@
+"""The OpenAPI document, and the page that shows it: a vendored Swagger UI, with nothing from elsewhere."""
+
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Response, get
+from litestar._openapi.plugin import OpenAPIPlugin
+from litestar.config.app import AppConfig
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Server, Tag
+from litestar.params import FromPath
+
+from penstock.api.examples import EXAMPLES
+from penstock.api.problems import problems
+from penstock.api.resources import stored_schema
+from penstock.api.services import AnyRequest
+from penstock.errors import InvalidOptionError, RouteNotFoundError
+from penstock.resources.registry import Registry
+
+_DESCRIPTION = """Moves records in bulk into PostgreSQL, exactly: every good one lands once, every bad one comes back with its reason.
+
+Every `/v1/...` address answers the same under `/api/v1/...`. Every answer has an `X-Request-ID`: the one that the request brought (1 to 128
+visible ASCII characters), or a new one. Errors are RFC 9457 problems with a stable `error.code`. Parameters that an address does not know
+are refused. A `503` says in `Retry-After` when to try again."""
+_TAGS = {
+    "imports": "Files into resources.",
+    "uploads": "Files sent ahead of their import.",
+    "jobs": "Work of every kind, and how it goes.",
+    "resources": "What can be imported.",
+    "records": "Single records.",
+    "operations": "For those who run the server.",
+}
+_VIEWER = {"swagger-ui.css": "text/css; charset=utf-8", "swagger-ui-bundle.js": "text/javascript", "start.js": "text/javascript"}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def document(app: Litestar, registry: Registry, public_url: str | None) -> bytes:
+    """The document of the application's routes, as JSON."""
+    plugin = app.plugins.get(OpenAPIPlugin)
+    config = OpenAPIConfig(
+        title="Penstock",
+        version=version("penstock"),
+        description=_DESCRIPTION,
+        servers=[Server(url=public_url or "/")],
+        tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+    )
+    # The plugin would put the document at an address of its own beside pages that load their scripts from elsewhere: the routes that it
+    # adds to this configuration are dropped.
+    plugin.on_app_init(AppConfig(openapi_config=config))
+    schema = plugin.provide_openapi_schema()
+    _describe_records(schema, registry)
+    _describe_request_ids(schema)
+    for name, example in EXAMPLES.items():
+        schema["components"]["schemas"][name]["examples"] = [example]
+    return msgspec.json.encode(schema)
+
+
+def _describe_records(schema: dict[str, Any], registry: Registry) -> None:
+    """What single records look like, which the handlers' types do not say."""
+    schemas = schema["components"]["schemas"]
+    for resource in registry:
+        name = f"{resource.name}_record"
+        schemas[name] = stored_schema(resource)
+        _answers(schema, f"/v1/{resource.name}/{{record_id}}", {"$ref": f"#/components/schemas/{name}"})
+    user = {"type": "object", "properties": {"user": {"$ref": "#/components/schemas/users_record"}}, "required": ["user"]}
+    _answers(schema, "/{user_id}", user)
+
+
+def _answers(schema: dict[str, Any], path: str, record: dict[str, Any]) -> None:
+    schema["paths"][path]["get"]["responses"]["200"]["content"] = {"application/json": {"schema": record}}
+
+
+def _describe_request_ids(schema: dict[str, Any]) -> None:
+    header = {"description": "The id of the request, also in the server's log.", "schema": {"type": "string"}}
+    schema["components"].setdefault("headers", {})["X-Request-ID"] = header
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values() if isinstance(operation, dict) else ():
+                response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def get_document(request: AnyRequest) -> Response[bytes]:
+    return Response(request.app.state["document"], media_type="application/json")
+
+
+@get("/docs", include_in_schema=False, sync_to_thread=False)
+def get_viewer() -> Response[bytes]:
+    return Response(_viewer_file("index.html"), media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
+
+
+@get("/docs/{name:str}", include_in_schema=False, sync_to_thread=False, responses=problems(InvalidOptionError, RouteNotFoundError))
+def get_viewer_part(name: FromPath[str]) -> Response[bytes]:
+    if name not in _VIEWER:
+        raise RouteNotFoundError("There is no such address.")
+    return Response(_viewer_file(name), media_type=_VIEWER[name], headers={"Cache-Control": "public, max-age=3600"})
+
+
+@cache
+def _viewer_file(name: str) -> bytes:
+    return (files("penstock.api") / "viewer" / name).read_bytes()
+
+
+ROUTES = [get_document, get_viewer, get_viewer_part]
