@@ -4,21 +4,74 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from penstock.database.connect import Database, database
 from penstock.database.migrate import migrate
+from penstock.database.shared import shared_secret
 from penstock.database.tables import ensure_tables
 from penstock.imports.service import Imports
+from penstock.queue import Queue
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
+from penstock.sources import Sources
+
+if TYPE_CHECKING:  # what only a server needs is made when it is asked for; the command line must not wait for it
+    from penstock.records import Records
+    from penstock.storage.model import Storage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Application:
+    """The services of one process. Those that only a server needs are made at their first use."""
+
     settings: Settings
     registry: Registry
     database: Database
-    imports: Imports
+
+    @cached_property
+    def storage(self) -> "Storage":
+        """Raises StorageError, DatabaseError."""
+        from penstock.storage import open_storage  # noqa: PLC0415 - the object store's library, which local imports do not need
+
+        return open_storage(self.settings, secret=shared_secret(self.database, "link_secret"))
+
+    @cached_property
+    def sources(self) -> Sources:
+        return Sources(lambda: self.storage)
+
+    @cached_property
+    def queue(self) -> Queue:
+        return Queue(self.database)
+
+    @cached_property
+    def files(self) -> "Files":
+        from penstock.intake.files import Files  # noqa: PLC0415 - as above
+
+        return Files(self.database, lambda: self.storage, self.settings)
+
+    @cached_property
+    def idempotency(self) -> "Idempotency":
+        from penstock.idempotency import Idempotency  # noqa: PLC0415 - as above
+
+        return Idempotency(self.database)
+
+    @cached_property
+    def records(self) -> "Records":
+        from penstock.records import Records  # noqa: PLC0415 - as above
+
+        return Records(self.database, self.registry)
+
+    @cached_property
+    def imports(self) -> Imports:
+        return Imports(self.database, self.registry, self.settings, sources=self.sources, queue=self.queue)
+
+    @cached_property
+    def records(self) -> "Records":
+        from penstock.records import Records  # noqa: PLC0415 - only a server reads single records
+
+        return Records(self.database, self.registry)
 
 
 # Objects that are made before the cyclic garbage collector looks at the youngest. A wave of NDJSON makes millions, none of them in a
@@ -36,12 +89,13 @@ def application(settings: Settings) -> Iterator[Application]:
     registry = Registry.load(*settings.penstock_resources)
     with database(settings) as opened:
         prepare(opened, registry)
-        yield Application(settings, registry, opened, Imports(opened, registry, settings))
+        yield Application(settings, registry, opened)
 
 
 def prepare(opened: Database, registry: Registry) -> list[str]:
     """Bring Penstock's tables up to date and make the resources' where they are missing; the names of migrations that were applied."""
     with opened.connect(autocommit=True) as connection:
         applied = migrate(connection)
+        Queue(opened).install(connection)
         ensure_tables(connection, registry)
     return applied

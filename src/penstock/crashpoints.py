@@ -23,6 +23,11 @@ class CrashPoint(StrEnum):
     WAVE_DONE = "wave-done"
     JOB_COMPLETING = "job-completing"  # the books are closed, not committed
     JOB_COMPLETED = "job-completed"
+    SOURCE_FETCHED = "source-fetched"  # from its URL into storage; the job does not know of it yet
+    JOB_HANDED_OVER = "job-handed-over"
+    REPORT_PACKED = "report-packed"  # in storage; the job does not know of it yet
+    REPORT_PUBLISHED = "report-published"
+    FILE_REMOVED = "file-removed"  # from storage; its row still stands
 
 
 def _nothing(_point: CrashPoint) -> None:

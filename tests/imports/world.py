@@ -13,8 +13,11 @@ from penstock.database.connect import Database
 from penstock.formats.model import ReadOptions
 from penstock.imports.service import Imports, Progress
 from penstock.jobs.model import ImportOptions, Job
+from penstock.queue import Queue
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
+from penstock.sources import Sources
+from penstock.storage.model import Storage
 
 OWNERS = """
 name: owners
@@ -82,7 +85,9 @@ class World:
                 "max_record_bytes": max_record_bytes,
             }
         )
-        return Imports(self.database, self.registry, settings, partitions=partitions)
+        return Imports(
+            self.database, self.registry, settings, sources=Sources(no_storage), queue=Queue(self.database), partitions=partitions
+        )
 
     def file(self, records: Iterable[Any]) -> Path:
         """An NDJSON file of the records; a text stands for itself."""
@@ -112,6 +117,11 @@ class World:
     def execute(self, statement: str) -> None:
         with self.database.connect(autocommit=True) as connection:
             connection.execute(statement)
+
+
+def no_storage() -> Storage:
+    """For imports of local files."""
+    raise AssertionError("local files need no storage")
 
 
 def ignore(_progress: Progress) -> None:

@@ -12,9 +12,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from penstock.database.connect import Database
 from penstock.database.embedded import EmbeddedPostgres
 from penstock.database.locks import locked
 from penstock.database.migrate import migrate, migrations
+from penstock.queue import Queue
 
 # A crash of a process loses nothing without these, only a crash of the machine would.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "60"}
@@ -73,6 +75,7 @@ class TestServer:
                 admin.execute(_create(making, "template0"))
                 with psycopg.connect(make_conninfo(self.conninfo, dbname=making), autocommit=True) as connection:
                     migrate(connection)
+                    Queue(Database(connection.info.dsn)).install(connection)
                 admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(making), sql.Identifier(name)))
         return name
 

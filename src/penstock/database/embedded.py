@@ -51,6 +51,11 @@ class EmbeddedPostgres:
         assert self._folder is not None, "not started"
         return conninfo(self._folder)
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server's process lives, whoever started it. Cheap; needs no share."""
+        return self._cluster.running() is not None
+
     def start(self) -> Self:
         """Take a share: use the server that runs, or start it, or first make it. Raises DatabaseUnavailableError, DatabaseRefusedError."""
         if self._users is not None:

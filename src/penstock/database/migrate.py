@@ -71,7 +71,7 @@ def migrate(connection: psycopg.Connection, folder: Path = FOLDER, *, wait_secon
     try:
         if not _missing(known, _applied(connection)):
             return []
-        with _lock(connection, wait_seconds):
+        with holding_migration_lock(connection, wait_seconds):
             _make_ledger(connection)
             return [_apply(connection, migration) for migration in _missing(known, _applied(connection))]
     except psycopg.Error as error:
@@ -109,8 +109,11 @@ def _missing(known: list[Migration], applied: dict[int, tuple[str, str]]) -> lis
 
 
 @contextmanager
-def _lock(connection: psycopg.Connection, wait_seconds: float) -> Iterator[None]:
-    """Asked for again and again, not waited for: a waiting statement holds a snapshot, which CREATE INDEX CONCURRENTLY waits for."""
+def holding_migration_lock(connection: psycopg.Connection, wait_seconds: float = _LOCK_WAIT_SECONDS) -> Iterator[None]:
+    """Only one process changes Penstock's tables at a time. Raises DatabaseUnavailableError where others hold the lock for too long.
+
+    Asked for again and again, not waited for: a waiting statement holds a snapshot, which CREATE INDEX CONCURRENTLY waits for.
+    """
     deadline = time.monotonic() + wait_seconds
     while connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
         if time.monotonic() > deadline:

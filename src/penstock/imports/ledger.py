@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from penstock.database.jsonb import jsonb
 from penstock.database.queries import load
-from penstock.errors import LeaseLostError
+from penstock.errors import LeaseLostError, PenstockError
 from penstock.formats.model import Position
 from penstock.jobs.model import Epoch, JobId
 
@@ -109,9 +109,11 @@ class Ledger:
         processed_bytes: int,
         summary: list[dict[str, Any]],
         warnings: list[str],
-    ) -> None:
+    ) -> bool:
+        """Whether somebody has asked to cancel the job."""
         values = {"job_id": self.job_id, "epoch": self.epoch, "processed_bytes": processed_bytes, **totals}
-        connection.execute(SQL["report_progress"], values | {"error_summary": jsonb(summary), "warnings": jsonb(warnings)})
+        row = connection.execute(SQL["report_progress"], values | {"error_summary": jsonb(summary), "warnings": jsonb(warnings)}).fetchone()
+        return bool(row and row[0])
 
     def forget_wave(self, connection: Connection, plan: WavePlan) -> None:
         """Take back a wave that was refused as a whole, so that this attempt does it anew."""
@@ -126,6 +128,12 @@ class Ledger:
     def forget_all(self, connection: Connection) -> None:
         connection.execute(SQL["forget_work"], {"job_id": self.job_id})
         connection.execute(SQL["forget_rejected"], {"job_id": self.job_id})
+
+
+def failure_of(error: PenstockError) -> dict[str, Any]:
+    """As the ledger keeps it: code, message, details."""
+    details = msgspec.to_builtins(error.details, enc_hook=str, str_keys=True)
+    return {"code": error.code, "message": error.message, "details": details}
 
 
 def _plan_row(plan: WavePlan) -> dict[str, Any]:

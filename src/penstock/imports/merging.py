@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -31,9 +32,22 @@ REFUSED = -1  # the partition of a receipt for a wave that was not merged: it ho
 
 
 class WaveMerger:
-    """Merges waves one after the other. `lane` makes a connection for a partition; the ledger has one of its own."""
+    """Merges waves one after the other. `lane` makes a connection for a partition; the ledger has one of its own.
 
-    def __init__(self, task: Task, ledger: Ledger, ledger_lane: Lane, lane: Callable[[], Lane], partitions: int) -> None:
+    `permit` is held while the database works on a partition, not while it waits between two tries.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ledger: Ledger,
+        ledger_lane: Lane,
+        lane: Callable[[], Lane],
+        *,
+        partitions: int,
+        permit: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._permit = permit
         self._task = task
         self._ledger = ledger
         self._ledger_lane = ledger_lane
@@ -65,7 +79,7 @@ class WaveMerger:
         missing = [partition for partition in range(plan.partitions) if partition not in landed]
         plan, receipts = self._merge_free(wave, plan, missing)
         if plan.tied and plan.tied_partition not in landed:
-            receipts.append(self._lane(0).persist(lambda: self._tied(wave, plan)))
+            receipts.append(self._lane(0).persist(self._permitted(lambda: self._tied(wave, plan))))
         reach(CrashPoint.WAVE_DONE)
         return receipts
 
@@ -103,7 +117,7 @@ class WaveMerger:
         road = self._choose(wave) if missing else Road.RESOLVE
         get_logger(__name__).debug("wave planned", wave=wave.number, road=road.value, tied=len(plan.tied), partitions=missing)
         if road is Road.STRAIGHT:
-            results = self._side_by_side(lambda p: self._lane(p).persist(lambda: self._straight(wave, plan, p)), missing)
+            results = self._side_by_side(lambda p: self._lane(p).persist(self._permitted(lambda: self._straight(wave, plan, p))), missing)
             receipts += [result for result in results if result is not None]
             missing = [partition for partition, result in zip(missing, results, strict=True) if result is None]
             self._chooser.went_straight(met_stored_rows=bool(missing))
@@ -140,8 +154,7 @@ class WaveMerger:
         """Resolve all partitions, see what stored rows tie, then merge the rest. The transactions stay open in between."""
         opened: dict[int, Opened] = {}
         try:
-            pairs = self._side_by_side(lambda p: self._open(wave, plan, p, compare=compare), missing)
-            opened = dict(zip(missing, pairs, strict=True))
+            self._side_by_side(lambda p: opened.update({p: self._open(wave, plan, p, compare=compare)}), missing)
             more = self._tied_by_renames(wave, plan, missing, [resolved for _, resolved in opened.values()])
             if more:
                 plan = msgspec.structs.replace(plan, tied=plan.tied | more)
@@ -174,7 +187,7 @@ class WaveMerger:
             generator = self._resolving(wave, plan, partition, compare=compare)
             return generator, next(generator)
 
-        return self._lane(partition).persist(start)
+        return self._lane(partition).persist(self._permitted(start))
 
     def _finisher(
         self, wave: Wave, plan: WavePlan, opened: dict[int, Opened], more: frozenset[int], *, compare: bool
@@ -189,7 +202,7 @@ class WaveMerger:
                 next(generator)
                 return _sent(generator, frozenset())
 
-            return self._lane(partition).persist(work)
+            return self._lane(partition).persist(self._permitted(work))
 
         return finish
 
@@ -217,6 +230,13 @@ class WaveMerger:
 
     def _unit(self, connection: Connection, now: datetime, wave: Wave, plan: WavePlan, partition: int) -> Unit:
         return Unit(self._task, connection, wave.number, partition, wave.locate, wave.bad_of(partition, plan.partitions), now)
+
+    def _permitted(self, work: Callable[[], B]) -> Callable[[], B]:
+        def permitted() -> B:
+            with self._permit():
+                return work()
+
+        return permitted
 
     def _side_by_side(self, work: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """All of them, each in a thread; the first error is raised when all have ended."""

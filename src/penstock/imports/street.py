@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from penstock.errors import (
     CancelledError,
     DatabaseRefusedError,
     FileChangedError,
+    HandedOverError,
     InvalidSourceError,
     LeaseLostError,
+    ObjectNotFoundError,
     PenstockError,
     RejectedRecordsError,
     TooManyErrorsError,
@@ -28,18 +30,24 @@ from penstock.errors import (
 from penstock.formats import open_reader
 from penstock.formats.model import Dialect, Position, Reader, ReadOptions
 from penstock.imports import rejections
-from penstock.imports.attempt import Claim, session_name
+from penstock.imports.attempt import hand_over
 from penstock.imports.books import AtomicBooks, Books, DryRunBooks, TogetherBooks
+from penstock.imports.bringing import bring
+from penstock.imports.claiming import Claim, session_name
+from penstock.imports.gate import Gate
 from penstock.imports.lanes import Lane
-from penstock.imports.ledger import SQL, Connection, Ledger, WavePlan
+from penstock.imports.ledger import SQL, Connection, Ledger, WavePlan, failure_of
 from penstock.imports.merging import REFUSED, WaveMerger
 from penstock.imports.statements import build
 from penstock.imports.unit import Task
 from penstock.imports.waves import Wave, WaveReader, ahead
 from penstock.jobs.model import Empty, ImportOptions, JobId, JobStatus, Mode, OnError
+from penstock.queue import Queue
 from penstock.resources.checks import CheckOptions
 from penstock.resources.registry import Registry
-from penstock.sources import Source, open_source
+from penstock.settings import Settings
+from penstock.sources import Source, Sources
+from penstock.sources.places import LocalFile, RemoteUrl, place_of
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +66,20 @@ class Surroundings:
 
     database: Database
     registry: Registry
+    settings: Settings
+    sources: Sources
+    queue: Queue
     partitions: int
+    gate: Gate | None = None  # None: this process carries one import at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What others may ask of a running attempt: to stop for good, to leave the job to another process; and that it lost its lease."""
+
+    cancel: threading.Event
+    handover: threading.Event
+    lost: threading.Event
 
 
 def default_partitions(workers: int) -> int:
@@ -75,15 +96,13 @@ class Street:
         claim: Claim,
         *,
         progress: Callable[[Progress], None],
-        cancel: threading.Event,
-        lost: threading.Event,
+        signals: Signals,
         cautious: bool,
     ) -> None:
         self._here = here
         self._claim = claim
         self._progress = progress
-        self._cancel = cancel
-        self._lost = lost
+        self._signals = signals
         self._cautious = cautious
         self._ledger = Ledger(claim.job_id, claim.epoch)
         self._options = msgspec.convert(claim.options, ImportOptions)
@@ -97,8 +116,8 @@ class Street:
     def run(self) -> None:
         """Import, and close the books: COMPLETED, FAILED with the reason, or CANCELLED.
 
-        Raises LeaseLostError and DatabaseUnavailableError, which leave the job as it is for the next attempt; and anything unforeseen,
-        after the job was failed for it.
+        Raises LeaseLostError and errors of outages, which leave the job as it is for the next attempt; HandedOverError after the next one
+        was woken; and anything unforeseen, after the job was failed for it.
         """
         with closing(self._ledger_lane):
             try:
@@ -106,6 +125,10 @@ class Street:
                     self._import()
             except CancelledError:
                 self._close(JobStatus.CANCELLED, None)
+            except HandedOverError:
+                self._apart(lambda connection: hand_over(connection, self._ledger, self._here.queue))
+                reach(CrashPoint.JOB_HANDED_OVER)
+                raise
             except (LeaseLostError, UnbalancedBooksError):
                 raise
             except PenstockError as error:
@@ -131,7 +154,8 @@ class Street:
         if self._options.atomic or self._options.dry_run:
             self._import_as_one(source, reader)
             return
-        merger = self._merger(TogetherBooks(self._ledger), lambda: Lane(self._connect, self._ledger), self._here.partitions)
+        books = TogetherBooks(self._ledger)
+        merger = self._merger(books, lambda: Lane(self._connect, self._ledger), self._here.partitions, self._permit)
         with closing(merger):
             self._merge_all(source, reader, merger)
         self._close(JobStatus.COMPLETED, None)
@@ -140,8 +164,12 @@ class Street:
         """One connection, one transaction around everything: committed with the closed books, or rolled back."""
         books: AtomicBooks | DryRunBooks = (DryRunBooks if self._options.dry_run else AtomicBooks)(self._ledger, self._apart)
         try:
-            if self._landed_as_one(books, source, reader):
+            with self._permit():
+                landed = self._landed_as_one(books, source, reader)
+            if landed:
                 return
+        except (HandedOverError, LeaseLostError):  # the next attempt starts from nothing
+            raise
         except PenstockError:
             if self._options.atomic:
                 self._apart(self._ledger.void_receipts)
@@ -179,18 +207,28 @@ class Street:
 
         self._ledger_lane.persist(commit)
 
-    def _merger(self, books: Books, lane: Callable[[], Lane], partitions: int) -> WaveMerger:
+    def _permit(self) -> AbstractContextManager[None]:
+        return self._here.gate.permit(self._guard) if self._here.gate else nullcontext()
+
+    def _merger(
+        self, books: Books, lane: Callable[[], Lane], partitions: int, permit: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> WaveMerger:
         targets = {name: self._here.registry.get(name) for name in {r.resource for r in self._resource.references}}
         task = Task(self._resource, targets, self._options, build(self._resource, self._options.empty), books)
-        return WaveMerger(task, self._ledger, self._ledger_lane, lane, partitions)
+        return WaveMerger(task, self._ledger, self._ledger_lane, lane, partitions=partitions, permit=permit)
 
     # -- the file --------------------------------------------------------------------------------------------------------------------
 
     def _open_source(self) -> Source:
+        place = place_of(self._claim.source)
+        if isinstance(place, RemoteUrl):
+            self._claim = bring(self._here.sources, self._here.settings, self._claim, place, self._apart, self._guard)
+            place = place_of(self._claim.source)
         try:
-            source = open_source(self._claim.source["path"])
-        except InvalidSourceError as error:
-            raise FileChangedError(f"The file is not there any more: {error.message}") from error
+            source = self._here.sources.open(place)
+        except (InvalidSourceError, ObjectNotFoundError) as error:
+            gone = "The file is not there any more" if isinstance(place, LocalFile) else "The file is not kept any more; send it again"
+            raise FileChangedError(f"{gone}: {error.message}") from error
         if source.fingerprint() != self._claim.source["fingerprint"]:
             raise FileChangedError(f"{source.name} does not hold the bytes that it held when the job was made. Import it anew.")
         return source
@@ -270,10 +308,12 @@ class Street:
         return (last.end, last.wave + 1, None) if needed <= landed else (last.start, last.wave, last)
 
     def _guard(self) -> None:
-        if self._lost.is_set():
+        if self._signals.lost.is_set():
             raise LeaseLostError("Another attempt has taken over this job.", job_id=self._claim.job_id)
-        if self._cancel.is_set():
+        if self._signals.cancel.is_set():
             raise CancelledError("The job was cancelled.", job_id=self._claim.job_id)
+        if self._signals.handover.is_set():
+            raise HandedOverError("This process stops; another one goes on with the job.", job_id=self._claim.job_id)
 
     def _stop_before(self, merger: WaveMerger, wave: Wave) -> None:
         """What is known to end the import ends it before the wave's good records land."""
@@ -299,9 +339,11 @@ class Street:
 
         def report(connection: Connection) -> None:
             totals.update(self._ledger.totals(connection))
-            self._ledger.report_progress(
+            wished = self._ledger.report_progress(
                 connection, totals, processed_bytes=wave.processed_bytes, summary=self._summary, warnings=self._warnings
             )
+            if wished:
+                self._signals.cancel.set()
 
         self._apart(report)
         if source is not None:
@@ -337,13 +379,14 @@ class Street:
         reach(CrashPoint.JOB_COMPLETED)
 
     def _write_close(self, connection: Connection, status: JobStatus, error: PenstockError | None) -> None:
-        failure = None if error is None else jsonb({"code": error.code, "message": error.message, "details": _plain(error.details)})
+        failure = None if error is None else jsonb(failure_of(error))
         values = {
             "job_id": self._claim.job_id,
             "epoch": self._claim.epoch,
             "status": status,
             "outcome": status,
             "failure": failure,
+            "file_hours": self._here.settings.file_retention_hours,
             "total_rows": self._total_rows if status is JobStatus.COMPLETED else None,
             "warnings": jsonb(self._warnings),
             "error_summary": jsonb(rejections.merged(self._ledger.summaries(connection))),
@@ -355,7 +398,3 @@ class Street:
 
 _UNAVAILABLE = 503
 _MOST_NAMES = 100  # in a warning
-
-
-def _plain(details: dict[str, Any]) -> Any:
-    return msgspec.to_builtins(details, enc_hook=str, str_keys=True)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import JobNotFoundError
-from penstock.jobs.model import ErrorSummary, Job, JobFailure, JobId, JobStatus, JobType
+from penstock.jobs.model import ErrorSummary, Job, JobFailure, JobId, JobStatus, JobType, Report
 
 _UUID_DIGITS = 32
 
@@ -35,6 +35,7 @@ def job_of(row: Mapping[str, Any], errors: list[dict[str, Any]]) -> Job:
         error_summary=[msgspec.convert(line, ErrorSummary) for line in row["error_summary"]],
         errors=errors,
         error=None if row["failure"] is None else msgspec.convert(row["failure"], JobFailure),
+        report=None if row["report"] is None else msgspec.convert(row["report"], Report),
         **{name: row[name] for name in _SAME},
     )
 
@@ -55,6 +56,7 @@ _SAME = (
     "updated_at",
     "finished_at",
     "request_id",
+    "queued",
 )
 
 

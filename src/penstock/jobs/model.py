@@ -76,6 +76,14 @@ class JobFailure(msgspec.Struct, frozen=True, kw_only=True):
     details: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The error report as an object in storage: NDJSON, one line for each problem."""
+
+    key: str
+    size: int  # bytes
+    sha256: str  # hexadecimal
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Counters count records. Once finished: processed_rows = total_rows = imported_rows + updated_rows + failed_rows."""
 
@@ -108,3 +116,5 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     finished_at: datetime | None
     request_id: str | None
+    queued: bool = False  # carried by whichever worker is free; otherwise by the process that made it
+    report: Report | None = None  # once a worker has packed it

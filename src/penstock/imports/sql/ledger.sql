@@ -1,8 +1,13 @@
 -- name: create_job
 -- A job and its fence, in one statement: neither exists without the other.
 WITH job AS (
-    INSERT INTO penstock.jobs (job_id, type, resource, options, reading, source, fingerprint, request_id, total_bytes, warnings)
-    VALUES (%(job_id)s, 'IMPORT', %(resource)s, %(options)s, %(reading)s, %(source)s, %(fingerprint)s, %(request_id)s, %(total_bytes)s, %(warnings)s)
+    INSERT INTO penstock.jobs (
+        job_id, type, resource, options, reading, source, fingerprint, request_id, total_bytes, warnings, principal, queued
+    )
+    VALUES (
+        %(job_id)s, 'IMPORT', %(resource)s, %(options)s, %(reading)s, %(source)s, %(fingerprint)s, %(request_id)s, %(total_bytes)s,
+        %(warnings)s, %(principal)s, %(queued)s
+    )
     RETURNING job_id
 )
 INSERT INTO penstock.fences (job_id) SELECT job_id FROM job
@@ -11,19 +16,21 @@ INSERT INTO penstock.fences (job_id) SELECT job_id FROM job
 -- Earlier finished jobs of the same bytes, for the warning that they were imported before.
 SELECT job_id, finished_at FROM penstock.jobs
 WHERE fingerprint = %(fingerprint)s AND resource = %(resource)s AND status = 'COMPLETED' AND NOT (options ->> 'dry_run')::boolean
+    AND job_id <> %(job_id)s
 ORDER BY created_at DESC LIMIT 1
 
 -- name: unfinished_job
--- The newest job of the same bytes and wishes that somebody may go on with.
+-- The newest job of the same bytes and wishes that somebody may go on with. Queued ones are a worker's business.
 SELECT job_id FROM penstock.jobs
 WHERE fingerprint = %(fingerprint)s AND resource = %(resource)s AND options = %(options)s
     AND reading - 'chunk_bytes' = %(reading)s::jsonb - 'chunk_bytes'
-    AND status IN ('PENDING', 'PROCESSING', 'CANCELLED')
+    AND status IN ('PENDING', 'PROCESSING', 'CANCELLED') AND NOT queued
 ORDER BY created_at DESC LIMIT 1
 
 -- name: lock_job
 -- Whoever changes a job's state holds this row.
-SELECT status, attempts, source, dialect, options, reading, resource, cancel_requested FROM penstock.jobs WHERE job_id = %(job_id)s FOR UPDATE
+SELECT status, attempts, attempts_excused, source, dialect, options, reading, resource, cancel_requested, queued
+FROM penstock.jobs WHERE job_id = %(job_id)s FOR UPDATE
 
 -- name: last_attempt
 -- Who worked on it last, and whether its lease still lives, by the database's clock.
@@ -52,9 +59,40 @@ SET status = 'PROCESSING', attempts = attempts + 1, started_at = coalesce(starte
     finished_at = NULL, failure = NULL
 WHERE job_id = %(job_id)s
 
+-- name: last_failure
+-- Why the last attempt that could say so ended.
+SELECT failure FROM penstock.attempts WHERE job_id = %(job_id)s AND failure IS NOT NULL ORDER BY epoch DESC LIMIT 1
+
+-- name: leave_attempt
+-- The attempt ends without the job: its lease is over, so that the next one need not wait. No row: it was over already.
+UPDATE penstock.attempts a SET ended_at = now(), lease_until = now(), outcome = %(outcome)s, failure = %(failure)s
+FROM penstock.fences f
+WHERE a.job_id = %(job_id)s AND a.epoch = %(epoch)s AND a.ended_at IS NULL AND f.job_id = a.job_id AND f.epoch = a.epoch
+
+-- name: excuse_attempt
+-- A hand-over is nobody's fault. Back comes whether a queue hands the job out.
+UPDATE penstock.jobs SET attempts_excused = attempts_excused + 1, updated_at = now() WHERE job_id = %(job_id)s RETURNING queued
+
+-- name: note_file
+-- Before its first byte, so that what a crash leaves in storage is found by its row.
+INSERT INTO penstock.files (key, kind, name, job_id, expires_at)
+VALUES (%(key)s, 'SOURCE', %(name)s, %(job_id)s, now() + interval '1 day')
+
+-- name: settle_file
+UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s WHERE key = %(key)s
+
+-- name: store_source
+-- What was fetched is the job's file from now on.
+UPDATE penstock.jobs
+SET source = %(source)s, fingerprint = %(fingerprint)s, total_bytes = %(total_bytes)s, warnings = warnings || %(warnings)s::jsonb, updated_at = now()
+WHERE job_id = %(job_id)s
+
 -- name: end_attempts_before
 -- The attempts that lost their lease, for whoever reads the history.
 UPDATE penstock.attempts SET ended_at = now(), outcome = 'lost' WHERE job_id = %(job_id)s AND epoch < %(epoch)s AND ended_at IS NULL
+
+-- name: end_all_attempts
+UPDATE penstock.attempts SET ended_at = now(), outcome = 'lost' WHERE job_id = %(job_id)s AND ended_at IS NULL
 
 -- name: forget_work
 -- For imports that land as a whole or not at all: an attempt starts from nothing.
@@ -126,11 +164,13 @@ FROM penstock.receipts WHERE job_id = %(job_id)s
 SELECT summary FROM penstock.receipts WHERE job_id = %(job_id)s AND summary <> '[]' ORDER BY wave, partition
 
 -- name: report_progress
+-- Brings back the wish to cancel.
 UPDATE penstock.jobs
 SET processed_rows = %(processed_rows)s, imported_rows = %(imported_rows)s, updated_rows = %(updated_rows)s, unchanged_rows = %(unchanged_rows)s,
     failed_rows = %(failed_rows)s, processed_bytes = %(processed_bytes)s, error_summary = %(error_summary)s, warnings = %(warnings)s,
     updated_at = now()
 WHERE job_id = %(job_id)s AND EXISTS (SELECT FROM penstock.fences WHERE job_id = %(job_id)s AND epoch = %(epoch)s)
+RETURNING cancel_requested
 
 -- name: durable_end
 -- This commit, and so every one before it, is on disk (and wherever else the server's settings ask) before anybody is told of it.
@@ -138,6 +178,12 @@ SET LOCAL synchronous_commit TO DEFAULT
 
 -- name: close_books
 -- The end of a job, by its attempt, or by whoever cancels one that nobody works on. The counters come from the receipts and the rejected records on file; the table's CHECK refuses books that do not balance.
+-- From here on the job's files are kept for so many hours and no longer.
+WITH kept AS (
+    UPDATE penstock.files f SET expires_at = now() + %(file_hours)s * interval '1 hour'
+    FROM penstock.jobs j
+    WHERE j.job_id = %(job_id)s AND j.finished_at IS NULL AND f.kind = 'SOURCE' AND (f.job_id = j.job_id OR f.key = j.source ->> 'key')
+)
 UPDATE penstock.jobs j
 SET status = %(status)s, failure = %(failure)s, finished_at = now(), updated_at = now(),
     total_rows = coalesce(%(total_rows)s, b.processed), processed_rows = b.processed, imported_rows = b.imported, updated_rows = b.updated,
@@ -173,8 +219,18 @@ ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
 UPDATE penstock.jobs SET cancel_requested = true, updated_at = now() WHERE job_id = %(job_id)s
 
 -- name: reopen_job
-UPDATE penstock.jobs SET status = 'PENDING', finished_at = NULL, failure = NULL, cancel_requested = false, total_rows = NULL, updated_at = now()
+-- The report is made anew when the job has ended anew.
+UPDATE penstock.jobs
+SET status = 'PENDING', finished_at = NULL, failure = NULL, cancel_requested = false, total_rows = NULL, report = NULL, updated_at = now()
 WHERE job_id = %(job_id)s
+
+-- name: queue_again
+-- Somebody wants it: the attempts so far do not count towards the most, and a worker carries it from now on.
+UPDATE penstock.jobs SET attempts_excused = attempts, queued = true WHERE job_id = %(job_id)s
+
+-- name: changes
+-- For whoever watches jobs: which of them moved.
+SELECT job_id, updated_at FROM penstock.jobs WHERE job_id = ANY(%(job_ids)s::uuid[])
 
 -- name: rejected_page
 -- A stretch of the report, in row order: at most `limit` records and, but for the first, at most `bytes` of them, since one may have 16 MiB.
