@@ -18,8 +18,10 @@ from penstock.settings import Settings
 from penstock.sources import Sources
 
 if TYPE_CHECKING:  # what only a server needs is made when it is asked for; the command line must not wait for it
+    from penstock.idempotency import Idempotency
+    from penstock.intake.files import Files
     from penstock.records import Records
-    from penstock.storage.model import Storage
+    from penstock.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,6 @@ class Application:
     @cached_property
     def imports(self) -> Imports:
         return Imports(self.database, self.registry, self.settings, sources=self.sources, queue=self.queue)
-
-    @cached_property
-    def records(self) -> "Records":
-        from penstock.records import Records  # noqa: PLC0415 - only a server reads single records
-
-        return Records(self.database, self.registry)
 
 
 # Objects that are made before the cyclic garbage collector looks at the youngest. A wave of NDJSON makes millions, none of them in a

@@ -2,20 +2,23 @@
 
 from datetime import datetime
 
-from penstock.imports.service import Imports
+from penstock.cli.service import ImportService
 from penstock.jobs.model import Job, JobStatus, JobType
 
 _PAGE = 200
 
 
-def unfinished_jobs(imports: Imports, resource: str | None) -> list[Job]:
+def unfinished_jobs(imports: ImportService, resource: str | None) -> list[Job]:
     """Interrupted and cancelled imports, the oldest first, since later files may refer to what earlier ones bring.
 
-    Left out are dry runs, and cancelled jobs after which the same file was imported anew: going on with those would undo what came later.
+    Left out are those that a worker carries, dry runs, and cancelled jobs after which the same file was imported anew: going on with those would undo what came later.
     """
     waiting = (JobStatus.PENDING, JobStatus.PROCESSING, JobStatus.CANCELLED)
     found = [
-        job for status in waiting for job in _listed(imports, resource, status.value) if job.type is JobType.IMPORT and not job.dry_run
+        job
+        for status in waiting
+        for job in _listed(imports, resource, status.value)
+        if job.type is JobType.IMPORT and not job.dry_run and not job.queued
     ]
     if not found:
         return []
@@ -28,7 +31,7 @@ def _source(job: Job) -> tuple[str, str]:
     return job.resource, job.source_name
 
 
-def _newest_by_source(imports: Imports, resource: str | None, since: datetime) -> dict[tuple[str, str], datetime]:
+def _newest_by_source(imports: ImportService, resource: str | None, since: datetime) -> dict[tuple[str, str], datetime]:
     newest: dict[tuple[str, str], datetime] = {}
     for job in _listed(imports, resource, None, since):
         if not job.dry_run:
@@ -36,7 +39,7 @@ def _newest_by_source(imports: Imports, resource: str | None, since: datetime) -
     return newest
 
 
-def _listed(imports: Imports, resource: str | None, status: str | None, since: datetime | None = None) -> list[Job]:
+def _listed(imports: ImportService, resource: str | None, status: str | None, since: datetime | None = None) -> list[Job]:
     jobs: list[Job] = []
     cursor: str | None = None
     while True:

@@ -169,6 +169,11 @@ class Database:
         return DatabaseUnavailableError(f"Cannot connect to PostgreSQL at {self.where}: {cause}.", where=self.where)
 
 
+def pool_size(import_workers: int) -> int:
+    """How many of a process's database operations are short ones on pooled connections; imports have the others."""
+    return max(1, min(4, import_workers // 3))
+
+
 @contextmanager
 def database(settings: Settings) -> Iterator[Database]:
     """The database that the settings ask for, reached once already. Without one there: the embedded server, shared until the end.
@@ -187,7 +192,7 @@ def database(settings: Settings) -> Iterator[Database]:
 @contextmanager
 def _opened(conninfo: str, settings: Settings) -> Iterator[Database]:
     limits = Limits(idle_in_transaction=settings.import_job_lease_seconds)
-    opened = Database(conninfo, workers=settings.import_workers, connect_seconds=settings.connection_timeout, limits=limits)
+    opened = Database(conninfo, workers=pool_size(settings.import_workers), connect_seconds=settings.connection_timeout, limits=limits)
     opened.connect().close()  # what is wrong with the settings shows here, not under the first job
     try:
         yield opened
