@@ -25,11 +25,13 @@ _ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
 class _Api(Service):
     """Litestar inside the conventions, which also see what its router refuses."""
 
-    async def __call__(self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend) -> None:
-        await self._conventions(scope, receive, send)  # type: ignore[arg-type]
+    conventions: Conventions
 
-    def _wrap(self) -> None:
-        self._conventions = Conventions(super().__call__, most_requests=MOST_REQUESTS)
+    async def __call__(self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend) -> None:
+        await self.conventions(scope, receive, send)  # type: ignore[arg-type]
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
 
 
 def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
@@ -46,7 +48,7 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
         logging_config=None,
         debug=False,
     )
-    app._wrap()
+    app.conventions = Conventions(app.answer, most_requests=MOST_REQUESTS)
     imports = application.imports
     app.services = Services(
         application=application,

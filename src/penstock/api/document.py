@@ -33,7 +33,7 @@ _TAGS = {
     "records": "Single records.",
     "operations": "For those who run the server.",
 }
-_VIEWER = {"swagger-ui.css": "text/css; charset=utf-8", "swagger-ui-bundle.js": "text/javascript", "start.js": "text/javascript"}
+_VIEWER = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "start.js": "text/javascript"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -92,7 +92,7 @@ def get_document(request: AnyRequest) -> Response[bytes]:
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
 def get_viewer() -> Response[bytes]:
-    return Response(_viewer_file("index.html"), media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
+    return Response(_viewer_file("index.html"), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 @get("/docs/{name:str}", include_in_schema=False, sync_to_thread=False, responses=problems(InvalidOptionError, RouteNotFoundError))

@@ -31,13 +31,13 @@ Cursor = Annotated[
 
 def job_id_of(text: str) -> JobId:
     """Raises InvalidIdError for what is no full UUID."""
-    return JobId(uuid_of(text, "a job's id"))
+    return JobId(uuid_of(text, "job"))
 
 
 def uuid_of(text: str, what: str) -> str:
     """The UUID in lower case. Raises InvalidIdError."""
     if not _UUID.fullmatch(text):
-        raise InvalidIdError(f"{what} is a UUID such as 0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f".capitalize() + ".", id=text[:100])
+        raise InvalidIdError(f"The id of a {what} is a UUID, such as 0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f.", id=text[:100])
     return text.lower()
 
 

@@ -15,7 +15,7 @@ from penstock.errors import InvalidIdError, InvalidOptionError, JobNotFoundError
 from penstock.formats.reporting import ReportFormat, encoded
 
 _MEDIA_TYPES = {
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
     "ndjson": "application/x-ndjson",
     "json": "application/json",
     "parquet": "application/vnd.apache.parquet",

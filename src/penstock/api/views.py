@@ -9,7 +9,7 @@ from msgspec import Meta
 from penstock.api.parameters import encoded_cursor
 from penstock.bootstrap import Application
 from penstock.jobs.model import ErrorSummary, Job, JobFailure, JobStatus, JobType, Mode
-from penstock.storage.model import Method
+from penstock.storage.model import Key, Method
 
 
 class JobLinks(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,5 +119,5 @@ def _download_url(application: Application, job: Job, base: str) -> str | None:
     if job.report is None:
         return None
     expires = timedelta(seconds=application.settings.link_seconds)
-    link = application.storage.sign(Method.GET, job.report.key, expires, filename=f"{job.job_id}-errors.ndjson")
+    link = application.storage.sign(Method.GET, Key(job.report.key), expires, filename=f"{job.job_id}-errors.ndjson")
     return base + link.url if link.url.startswith("/") else link.url

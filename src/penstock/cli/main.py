@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import demo, doctor, importing, jobs, maintenance, resources
+from penstock.cli import demo, doctor, importing, jobs, maintenance, resources, serve
 from penstock.cli.failures import failed, print_json
+from penstock.cli.options import VARIABLE, ServerOption, server_of
 from penstock.cli.session import Session
-from penstock.cli.terminal import prepare_streams
+from penstock.cli.terminal import clean, prepare_streams
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(importing.import_)
+app.command()(serve.serve)
 app.command()(jobs.jobs)
 app.command()(jobs.job)
 app.command()(jobs.errors)
@@ -39,13 +41,22 @@ app.command()(demo.demo)
 
 
 @app.command()
-def version(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> int:
-    """Show the version."""
+def version(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    server: ServerOption = None,  # noqa: ARG001 - its callback has told the session
+) -> int:
+    """Show the version, and the server's."""
     session: Session = ctx.obj
+    shown = {"penstock": doctor.installed("penstock")}
+    if session.server:
+        with session.connected() as asked:
+            shown["server"] = asked.health().version
     if as_json:
-        print_json({"penstock": doctor.installed("penstock")})
+        print_json(shown)
     else:
-        session.out.print(f"penstock {doctor.installed('penstock')}")
+        there = f", server {clean(shown['server'])} at {clean(session.server)}" if session.server else ""
+        session.out.print(f"penstock {shown['penstock']}{there}", soft_wrap=True)
     return 0
 
 
@@ -67,11 +78,15 @@ def penstock(
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", callback=_level, help="debug, info, warning or error, on standard error.")
     ] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help=f"Ask the Penstock server there; {VARIABLE} is used otherwise.")
+    ] = None,
     _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Move records in bulk into PostgreSQL, exactly: every good one lands once, every bad one comes back with its reason."""
     session: Session = ctx.obj
     session.log_level = log_level
+    session.server = server_of(server, ctx.invoked_subcommand)
 
 
 def run(arguments: Sequence[str], session: Session | None = None) -> int:

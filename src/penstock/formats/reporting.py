@@ -19,7 +19,7 @@ class ReportFormat(StrEnum):
 
     @property
     def media_type(self) -> str:
-        return {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "json": "application/json"}[self.value]
+        return {"ndjson": "application/x-ndjson", "csv": "text/csv", "json": "application/json"}[self.value]
 
 
 def encoded(records: Iterable[dict[str, Any]], form: ReportFormat) -> Iterator[bytes]:
