@@ -1,6 +1,6 @@
 """A source and what its sender says of it, to a `Reader` whose dialect is fixed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from functools import partial as bound
 
@@ -34,7 +34,7 @@ def open_reader(
     """
     _check(options)
     if dialect is None:
-        dialect = _find_dialect(source, resource, options, changes_only=partial)
+        dialect = _find_dialect(source, _Fields(resource, options, changes_only=partial), options)
     if dialect.format is Format.PARQUET:
         from penstock.formats.parquet import ParquetReader, open_parquet  # noqa: PLC0415 - _parquet_dialect says why
 
@@ -49,6 +49,45 @@ def open_reader(
             return JsonReader(open_at, dialect, options, resource)
 
 
+def describe(source: Source, options: ReadOptions, *, known: Collection[str] = ()) -> Dialect:
+    """How the file is written, whatever its columns stand for: no column is matched to a field. `known` names help to tell the delimiter.
+
+    Raises EmptyFileError, UnknownFormatError, TruncatedFileError, InvalidOptionError.
+    """
+    _check(options)
+    return _find_dialect(source, _Unmatched(known), options)
+
+
+class _Fields:
+    """Columns and keys as the fields of a resource that they stand for."""
+
+    def __init__(self, resource: Resource, options: ReadOptions, *, changes_only: bool) -> None:
+        self.known: Collection[str] = {*resource.accepted, *options.mapping, ERRORS_COLUMN}
+        self._resource = resource
+        self._mapping = options.mapping
+        self._changes_only = changes_only
+
+    def of_columns(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        return match_columns(columns, self._resource, self._mapping, partial=self._changes_only)
+
+    def of_keys(self) -> dict[str, str]:
+        return match_keys(self._resource, self._mapping)
+
+
+class _Unmatched:
+    def __init__(self, known: Collection[str]) -> None:
+        self.known = known
+
+    def of_columns(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        return {}, [column for column in columns if column]
+
+    def of_keys(self) -> dict[str, str]:
+        return {}
+
+
+_Matching = _Fields | _Unmatched
+
+
 def _check(options: ReadOptions) -> None:
     if options.delimiter is not None:
         check_delimiter(options.delimiter)
@@ -61,7 +100,7 @@ def _text_opener(source: Source, compression: Compression, encoding: str) -> Cal
     return bound(open_text, source, compression, encoding)
 
 
-def _find_dialect(source: Source, resource: Resource, options: ReadOptions, *, changes_only: bool) -> Dialect:
+def _find_dialect(source: Source, matching: _Matching, options: ReadOptions) -> Dialect:
     name = source.name
     compression, head = _head(source)
     sniff.refuse_foreign(head, name)
@@ -69,7 +108,7 @@ def _find_dialect(source: Source, resource: Resource, options: ReadOptions, *, c
     if sniff.is_parquet(head) and named not in (None, Format.PARQUET):
         raise sniff.unknown(f"{name} is a Parquet file, not {named}; give format=parquet")
     if head and (named is Format.PARQUET or sniff.is_parquet(head)):
-        return _parquet_dialect(source, resource, options, compression, changes_only=changes_only)
+        return _parquet_dialect(source, matching, compression)
     encoding = encoding_of(head, options.encoding)
     with window(_text_opener(source, compression, encoding), 0) as text:
         lead = _fill_to_text(text, name, options.max_record_bytes)
@@ -77,8 +116,8 @@ def _find_dialect(source: Source, resource: Resource, options: ReadOptions, *, c
         found = _format(named, text, lead, name)
         base = Dialect(format=found, compression=compression, encoding=encoding)
         if found is Format.CSV:
-            return _csv_dialect(base, text, name, resource, options, changes_only=changes_only)
-        fields = match_keys(resource, options.mapping)
+            return _csv_dialect(base, text, name, matching, options)
+        fields = matching.of_keys()
         if found is Format.NDJSON:
             return msgspec.structs.replace(base, fields=fields)
         header = text.data[: lead + 1]
@@ -142,11 +181,10 @@ def _refuse_single_object(text: Window, lead: int, name: str) -> None:
         raise sniff.unknown(f"{name} holds a single JSON object; put the records into an array, or one object on each line") from None
 
 
-def _csv_dialect(base: Dialect, text: Window, name: str, resource: Resource, options: ReadOptions, *, changes_only: bool) -> Dialect:
+def _csv_dialect(base: Dialect, text: Window, name: str, matching: _Matching, options: ReadOptions) -> Dialect:
     delimiter = options.delimiter or ("\t" if sniff.is_tsv(name) and b"\t" in text.data else None)
-    known = {*resource.accepted, *options.mapping, ERRORS_COLUMN}
-    header = read_header(text, delimiter=delimiter, known=known, max_bytes=options.max_record_bytes)
-    fields, ignored = match_columns(header.columns, resource, options.mapping, partial=changes_only)
+    header = read_header(text, delimiter=delimiter, known=matching.known, max_bytes=options.max_record_bytes)
+    fields, ignored = matching.of_columns(header.columns)
     return msgspec.structs.replace(
         base,
         delimiter=header.delimiter,
@@ -159,11 +197,11 @@ def _csv_dialect(base: Dialect, text: Window, name: str, resource: Resource, opt
     )
 
 
-def _parquet_dialect(source: Source, resource: Resource, options: ReadOptions, compression: Compression, *, changes_only: bool) -> Dialect:
+def _parquet_dialect(source: Source, matching: _Matching, compression: Compression) -> Dialect:
     # pyarrow's Parquet and compute modules take a tenth of a command's start, which other formats need not wait for.
     from penstock.formats.parquet import open_parquet  # noqa: PLC0415
 
     with closing(open_parquet(source, compression)) as file:
         columns = tuple(map(shown, file.schema_arrow.names))
-    fields, ignored = match_columns(columns, resource, options.mapping, partial=changes_only)
+    fields, ignored = matching.of_columns(columns)
     return Dialect(format=Format.PARQUET, compression=compression, columns=columns, fields=fields, ignored=tuple(ignored))
