@@ -66,7 +66,7 @@ def test_follow_waits_for_the_end(penstock: Command, imports: FakeImports, monke
     job = make_job(1, status=JobStatus.PROCESSING, processed_bytes=10)
     looks: Iterator[Any] = iter([job, job, completed(job, 1)])
     monkeypatch.setattr(imports, "get", lambda _id: next(looks))
-    monkeypatch.setattr("penstock.cli.jobs._LOOK_SECONDS", 0)
+    monkeypatch.setattr("penstock.cli.local.LOOK_SECONDS", 0)
     outcome = penstock("job", "1", "--follow")
     assert outcome.status == 3
     assert "completed with 1 rejected record" in outcome.out

@@ -1,28 +1,27 @@
 """Carrying imports to their end: each file a job, in order; the first that fails as a whole ends the row."""
 
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, TypeVar
 
-from penstock.cli.choices import STANDARD_INPUT
 from penstock.cli.failures import FAILED, INTERRUPTED, LANDED, REJECTED, print_json, report, worst
 from penstock.cli.interrupts import Interrupts
-from penstock.cli.progress import view_for
+from penstock.cli.progress import View, view_for
 from penstock.cli.reports import format_of, numbered, save, write_errors
+from penstock.cli.service import ImportService
 from penstock.cli.session import Session
-from penstock.cli.spool import forget, is_pipe, shown, spool
+from penstock.cli.spool import shown
 from penstock.cli.summary import next_steps, print_summary
 from penstock.cli.terminal import clean, plural
 from penstock.cli.unfinished import unfinished_jobs
-from penstock.errors import InvalidStateError, JobNotFoundError, PenstockError
+from penstock.errors import InvalidStateError, PenstockError
 from penstock.formats.model import ReadOptions
 from penstock.jobs.model import ImportOptions, Job, JobStatus
 
-if TYPE_CHECKING:  # only its type is needed: a session may bring another application
-    from penstock.bootstrap import Application
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,12 @@ def status_of(job: Job) -> int:
 
 
 class Carrier:
-    def __init__(self, session: Session, request: ImportRequest, application: "Application", interrupts: Interrupts) -> None:
+    """Carries the files of one request through `imports`; their Desk, too."""
+
+    def __init__(self, session: Session, request: ImportRequest, imports: ImportService, interrupts: Interrupts) -> None:
         self._session = session
         self._request = request
-        self._imports = application.imports
-        self._data_dir = session.settings.penstock_data_dir
+        self._imports = imports
         self._interrupts = interrupts
         self._talks = not (request.quiet or session.as_json)
 
@@ -72,10 +72,10 @@ class Carrier:
         """Go on with every job that was interrupted, the oldest first."""
         jobs = unfinished_jobs(self._imports, self._request.resource)
         if not jobs:
-            self._note("Nothing to go on with: every import has ended.")
+            self.note("Nothing to go on with: every import has ended.")
         status = LANDED
         for number, job in enumerate(jobs, 1):
-            self._note(f"Going on with {clean(shown(job.source_name))} into {clean(job.resource)}, job {job.job_id}.")
+            self.note(f"Going on with {clean(shown(job.source_name))} into {clean(job.resource)}, job {job.job_id}.")
             try:
                 status = worst(status, status_of(self.carry(job, number, len(jobs))))
             except InvalidStateError as error:  # another process is at it: no reason to leave the others
@@ -90,58 +90,42 @@ class Carrier:
         started = time.monotonic()
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             job = self._imports.reopen(job.job_id)
+        left = self._session.hints.left(job.job_id)
         try:
-            with view_for(self._session.err, shown(job.source_name), quiet=not self._talks) as view:
-                done = self._interrupts.run(
-                    lambda: self._imports.run(job.job_id, progress=view, cancel=self._interrupts.cancel, waiting=self._tell_waiting()),
-                    self._tell_stopping,
-                )
+            done = self._run(job, left)
         except InvalidStateError:
             raise
-        except PenstockError:
-            self._note(f"Job {job.job_id} has not ended; what has landed stays. Go on with: penstock import --resume")
+        except (PenstockError, KeyboardInterrupt):
+            self.note(left)
             raise
         seconds = time.monotonic() - started
         saved = list(self._save_reports(done, number, of))
         if done.status is JobStatus.COMPLETED:
-            forget(done.source_name, self._data_dir)
+            self._imports.finished(done)
         self._show(done, seconds, saved)
         return done
 
+    def _run(self, job: Job, left: str) -> Job:
+        def work() -> Job:
+            return self._imports.run(job.job_id, progress=view, cancel=self._interrupts.cancel, waiting=self._tell_waiting())
+
+        parting = self._interrupts.parting(left if self._talks and self._session.server else "")
+        with view_for(self._session.err, shown(job.source_name), quiet=not self._talks) as view, parting:
+            return self._interrupts.run(work, lambda: self.note(self._imports.stop(job.job_id)))
+
     def job_for(self, file: str) -> Job:
-        assert self._request.resource is not None
-        spooled = self._spooled(file)
-        try:
-            job, is_new = self._new_or_unfinished(self._request.resource, file, str(spooled or Path(file).absolute()))
-        except BaseException:
-            if spooled:
-                spooled.unlink(missing_ok=True)
-            raise
-        if spooled and not is_new:
-            spooled.unlink(missing_ok=True)  # the unfinished job has the same bytes in a spooled file of its own
-        return job
+        request = self._request
+        assert request.resource is not None
+        return self._imports.start(request.resource, file, read=request.read, options=request.options, resume=request.resume, desk=self)
 
-    def _spooled(self, file: str) -> Path | None:
-        if file == STANDARD_INPUT:
-            if sys.stdin.isatty():
-                self._note("Reading from the keyboard; Ctrl-D on an empty line ends it.")
-            return spool(sys.stdin.buffer, self._data_dir)
-        if is_pipe(file):
-            with Path(file).open("rb") as stream:
-                return spool(stream, self._data_dir)
-        return None
+    def note(self, text: str) -> None:
+        if self._talks:
+            self._session.err.print(text, soft_wrap=True)
 
-    def _new_or_unfinished(self, resource: str, file: str, path: str) -> tuple[Job, bool]:
-        read, options, resume = self._request.read, self._request.options, self._request.resume
-        job = None if resume is False else self._imports.unfinished(resource, path, read=read, options=options)
-        if job is not None:
-            self._note(
-                f"{clean(file)}: going on with job {job.job_id}, which had come to row {job.processed_rows:,} (--new would start afresh)."
-            )
-            return job, False
-        if resume:
-            raise JobNotFoundError(f"{file}: there is no unfinished import of this file into {resource} with these options to go on with")
-        return self._imports.create(resource, path, read=read, options=options), True
+    def sending(self, name: str, work: Callable[[View, threading.Event], T]) -> T:
+        cancel = self._interrupts.cancel
+        with view_for(self._session.err, name, quiet=not self._talks) as view:
+            return self._interrupts.run(lambda: work(view, cancel), lambda: self.note("Stopping the sending. Ctrl-C again ends at once."))
 
     def _save_reports(self, job: Job, number: int, of: int) -> Iterator[str]:
         """Also for a job that failed or was cancelled: what it had found by then."""
@@ -166,7 +150,9 @@ class Carrier:
         out = self._session.out
         print_summary(out, job, seconds)
         request = self._request
-        steps = next_steps(job, errors_saved=request.errors_to is not None, rejected_saved=request.rejected_to is not None)
+        steps = next_steps(
+            job, self._session.hints, errors_saved=request.errors_to is not None, rejected_saved=request.rejected_to is not None
+        )
         lines = [*saved, *steps]
         if lines:
             out.print()
@@ -176,7 +162,7 @@ class Carrier:
 
     def _tell_left(self, files: tuple[str, ...]) -> None:
         if files:
-            self._note(f"Not started: {', '.join(clean(file) for file in files)}")
+            self.note(f"Not started: {', '.join(clean(file) for file in files)}")
 
     def _tell_waiting(self) -> Callable[[float], None]:
         told: list[float] = []
@@ -184,13 +170,6 @@ class Carrier:
         def tell(seconds_left: float) -> None:
             if not told:
                 told.append(seconds_left)
-                self._note(f"Another process may still work on this job; waiting for {max(seconds_left, 1):.0f} s to be sure.")
+                self.note(f"Another process may still work on this job; waiting for {max(seconds_left, 1):.0f} s to be sure.")
 
         return tell
-
-    def _tell_stopping(self) -> None:
-        self._note("Stopping after the records under way. Ctrl-C again ends at once.")
-
-    def _note(self, text: str) -> None:
-        if self._talks:
-            self._session.err.print(text, soft_wrap=True)

@@ -95,6 +95,7 @@ class _Demo:
 
     def _carried(self, file: "SampleFile", *, errors_to: Path | None = None, quiet: bool = False) -> "Job":
         from penstock.cli.carrying import Carrier, ImportRequest, status_of  # noqa: PLC0415 - imports Polars, which --help must not wait for
+        from penstock.cli.local import LocalImports  # noqa: PLC0415
         from penstock.formats.model import ReadOptions  # noqa: PLC0415
         from penstock.jobs.model import ImportOptions  # noqa: PLC0415
 
@@ -106,7 +107,7 @@ class _Demo:
             errors_to=errors_to,
             quiet=quiet,
         )
-        carrier = Carrier(self._session, request, self._application, self._interrupts)
+        carrier = Carrier(self._session, request, LocalImports(self._application), self._interrupts)
         job = carrier.carry(carrier.job_for(str(file.path)))
         if status_of(job) in (FAILED, INTERRUPTED):
             raise _Stopped(status_of(job))

@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from penstock.cli.failures import FAILED, LANDED, print_json
+from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
 from penstock.cli.terminal import duration, plural, safe, size
 from penstock.errors import PenstockError
@@ -35,12 +36,14 @@ class Check(NamedTuple):
 
 
 def doctor(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")] = False
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")] = False,
+    server: ServerOption = None,  # noqa: ARG001 - its callback has told the session
 ) -> int:
-    """Check the installation: settings, database, data folder, resources. Exit status 1 if anything fails."""
+    """Check the installation: settings, database, data folder, resources; or a server. Exit status 1 if anything fails."""
     session: Session = ctx.obj
-    checks = list(_checks(session))
-    settings = settings_in_force(session.settings) if checks[1].ok else []
+    checks = list(_of_server(session) if session.server else _checks(session))
+    settings = settings_in_force(session.settings) if not session.server and checks[1].ok else []
     if as_json:
         print_json({"ok": all(c.ok for c in checks), "checks": [c._asdict() for c in checks], "settings": settings})
     else:
@@ -61,6 +64,24 @@ def _checks(session: Session) -> Iterator[Check]:
         "data folder", lambda: _data_folder(settings.penstock_data_dir), "Set PENSTOCK_DATA_DIR to a folder this user may write."
     )
     yield from _database(settings)
+
+
+def _of_server(session: Session) -> Iterator[Check]:
+    """What the server finds of itself; of this machine only what is needed to ask it."""
+    yield Check("versions", ok=True, found=f"penstock {installed('penstock')}, Python {platform.python_version()}")
+    try:
+        with session.connected() as server:
+            health = server.health()
+    except PenstockError as error:
+        yield Check("server", ok=False, found=error.message, advice="Check the URL, and that `penstock serve` runs there.")
+        return
+    healthy = health.status == "healthy"
+    found = f"penstock {health.version} at {session.server}: {health.status}"
+    yield Check("server", ok=healthy, found=found, advice="Look into the server's log.")
+    for name, one in health.checks.items():
+        facts = one if isinstance(one, dict) else {"status": one}
+        told = facts.get("message") or f"answers in {facts['ms']} ms" if "ms" in facts else str(facts.get("status"))
+        yield Check(f"server's {name}", ok=facts.get("status") == "ok", found=str(told), advice="Look into the server's log.")
 
 
 def _versions() -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from penstock.cli.options import refused
 from penstock.cli.session import Session
 from penstock.cli.terminal import clean, safe
 from penstock.errors import CancelledError, PenstockError
@@ -88,11 +89,17 @@ def failed(session: Session, error: BaseException) -> int:
 
 
 def _usage(session: Session, error: typer.TyperException) -> int:
+    if getattr(error, "option_name", None) == "--server":
+        return failed(session, refused(_command_of(error)))
     if session.as_json or not hasattr(error, "show"):
         report(session, "invalid_request", error.format_message(), status=400)
     else:
         error.show()
     return error.exit_code
+
+
+def _command_of(error: typer.TyperException) -> str | None:
+    return getattr(getattr(error, "ctx", None), "info_name", None)
 
 
 def _close_quietly() -> None:

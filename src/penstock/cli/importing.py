@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from penstock.cli.interrupts import Interrupts
+from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
 from penstock.errors import InvalidOptionError
 from penstock.jobs.model import Empty, ImportOptions, JobId, Mode, OnError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:  # it imports Polars
     from penstock.cli.carrying import ImportRequest
 
 FormatName = Literal["csv", "ndjson", "json", "parquet"]  # penstock.formats.model.Format, whose import costs 0.3 s; a test holds them equal
-_ABOUT_OUTPUT = ("as_json", "quiet", "errors_to", "rejected_to", "resume", "resume_job", "resource", "files")
+_ABOUT_OUTPUT = ("as_json", "quiet", "errors_to", "rejected_to", "resume", "resume_job", "resource", "files", "server")
 
 
 def import_(  # noqa: PLR0917 - Typer reads the options from the parameters, and passes them by name
@@ -68,6 +69,7 @@ def import_(  # noqa: PLR0917 - Typer reads the options from the parameters, and
         bool, typer.Option("--json", help="One JSON document per file on standard output, and nothing else.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    server: ServerOption = None,  # noqa: ARG001 - its callback has told the session
 ) -> int:
     """Import files: every record checked, every good one lands exactly once, every bad one is reported.
 
@@ -133,6 +135,10 @@ def _run(session: Session, request: "ImportRequest", resume_job: str | None) -> 
     from penstock.cli.choices import check_files  # noqa: PLC0415
     from penstock.cli.reports import check_target, format_of  # noqa: PLC0415
 
+    if session.server and request.resume and resume_job is None:
+        raise InvalidOptionError(
+            "--resume: a server goes on with interrupted imports by itself; name one that failed or was cancelled with --resume-job ID"
+        )
     check_files(request.files)
     if request.errors_to:
         format_of(request.errors_to)
@@ -141,10 +147,8 @@ def _run(session: Session, request: "ImportRequest", resume_job: str | None) -> 
         check_target("--rejected-to", request.rejected_to, request.files)
     if request.errors_to and request.rejected_to and request.errors_to.absolute() == request.rejected_to.absolute():
         raise InvalidOptionError("--errors-to and --rejected-to name the same file")
-    with Interrupts(session) as interrupts, session.application() as application:
-        carrier = Carrier(session, request, application, interrupts)
+    with Interrupts(session) as interrupts, session.imports() as imports:
+        carrier = Carrier(session, request, imports, interrupts)
         if resume_job is not None:
-            return status_of(carrier.carry(application.imports.get(JobId(resume_job))))
-        if request.resource is not None:
-            application.registry.get(request.resource)  # a wrong name is told before standard input is read
+            return status_of(carrier.carry(imports.get(JobId(resume_job))))
         return carrier.carry_files() if request.files else carrier.carry_unfinished()

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -28,6 +29,7 @@ class Interrupts:
         self.cancel = threading.Event()
         self._session = session
         self._working = False
+        self._parting = b""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -44,11 +46,21 @@ class Interrupts:
         if self.cancel.is_set():
             if sys.stderr.isatty():
                 os.write(2, _SHOW_CURSOR)
+            os.write(2, self._parting)
             os._exit(130)
         self.cancel.set()
         if not self._working:
             self._session.interrupted = True
             raise KeyboardInterrupt
+
+    @contextmanager
+    def parting(self, words: str) -> Iterator[None]:
+        """What the second signal leaves on standard error."""
+        self._parting = f"{words}\n".encode() if words else b""
+        try:
+            yield
+        finally:
+            self._parting = b""
 
     def run(self, work: Callable[[], T], on_first: Callable[[], None]) -> T:
         """What `work` returns or raises. `on_first` is called once, in this thread, after the first signal."""

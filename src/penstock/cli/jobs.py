@@ -1,38 +1,38 @@
 """`penstock jobs`, `job`, `errors` and `cancel`."""
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from penstock.cli.failures import LANDED, print_json
+from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
 from penstock.cli.spool import shown
 from penstock.errors import InvalidStateError
 from penstock.jobs.model import Job, JobId, JobStatus
 
-if TYPE_CHECKING:  # it imports Polars
-    from penstock.imports.service import Imports, Progress
+if TYPE_CHECKING:  # Rich's progress bars are not needed for --help
+    from penstock.cli.service import ImportService
 
 _PAGE = 200
-_LOOK_SECONDS = 0.5
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")]
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning if no other job's is the same.")]
 
 
-def jobs(
+def jobs(  # noqa: PLR0917 - Typer passes them by name
     ctx: typer.Context,
     status: Annotated[JobStatus | None, typer.Option(case_sensitive=False, help="Only these.", show_default=False)] = None,
     resource: Annotated[str | None, typer.Option(help="Only of this resource.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
+    server: ServerOption = None,  # noqa: ARG001 - its callback has told the session; likewise below
 ) -> int:
     """List jobs, the newest first."""
     session: Session = ctx.obj
-    with session.application() as application:
-        found = _newest(application.imports, status, resource, limit)
+    with session.imports() as imports:
+        found = _newest(imports, status, resource, limit)
     if as_json:
         print_json({"items": found})
         return LANDED
@@ -45,7 +45,7 @@ def jobs(
     return LANDED
 
 
-def _newest(imports: "Imports", status: JobStatus | None, resource: str | None, limit: int) -> list[Job]:
+def _newest(imports: "ImportService", status: JobStatus | None, resource: str | None, limit: int) -> list[Job]:
     found: list[Job] = []
     cursor: str | None = None
     while len(found) < limit:
@@ -64,13 +64,14 @@ def job(
         bool, typer.Option("--follow", "-f", help="Show its progress until it ends; Ctrl-C stops the showing, not the job.")
     ] = False,
     as_json: AsJson = False,
+    server: ServerOption = None,  # noqa: ARG001
 ) -> int:
     """Show one job. With --follow the exit status is that of the import."""
     session: Session = ctx.obj
-    with session.application() as application:
-        found = application.imports.get(JobId(job_id))
+    with session.imports() as imports:
+        found = imports.get(JobId(job_id))
         if follow:
-            found = _followed(session, application.imports, found)
+            found = _followed(session, imports, found)
     if as_json:
         print_json(found)
     else:
@@ -82,30 +83,17 @@ def job(
     return status_of(found) if follow else LANDED
 
 
-def _followed(session: Session, imports: "Imports", found: Job) -> Job:
-    from penstock.cli.progress import view_for  # noqa: PLC0415 - Rich's progress bars are not needed for --help
+def _followed(session: Session, imports: "ImportService", found: Job) -> Job:
+    from penstock.cli.progress import progress_of, view_for  # noqa: PLC0415 - Rich's progress bars are not needed for --help
 
     with view_for(session.err, shown(found.source_name), quiet=session.as_json) as view:
-        while not found.status.finished:
-            view(_progress(found))
-            time.sleep(_LOOK_SECONDS)
-            found = imports.get(found.job_id)
+        for found in imports.follow(found):  # noqa: B020, PLR1704 - the last one seen is what is shown
+            if not found.status.finished:
+                view(progress_of(found))
     return found
 
 
-def _progress(found: Job) -> "Progress":
-    from penstock.imports.service import Progress  # noqa: PLC0415 - imports Polars
-
-    return Progress(
-        job_id=found.job_id,
-        processed_rows=found.processed_rows,
-        failed_rows=found.failed_rows,
-        processed_bytes=found.processed_bytes,
-        total_bytes=found.total_bytes,
-    )
-
-
-def errors(
+def errors(  # noqa: PLR0917 - Typer passes them by name
     ctx: typer.Context,
     job_id: JobArgument,
     format_: Annotated[
@@ -118,6 +106,7 @@ def errors(
         Path | None,
         typer.Option(metavar="FILE", help="Write the rejected records themselves, to be mended and imported again.", show_default=False),
     ] = None,
+    server: ServerOption = None,  # noqa: ARG001
 ) -> int:
     """Every problem of a job, with row, line, field, value, code and reason."""
     from penstock.cli.reports import ReportFormat, check_target, format_of, save, write_errors  # noqa: PLC0415 - not needed for --help
@@ -127,8 +116,7 @@ def errors(
         if path:
             check_target(option, path)
     form = ReportFormat(format_) if format_ else format_of(output) if output else ReportFormat.NDJSON
-    with session.application() as application:
-        imports = application.imports
+    with session.imports() as imports:
         found = imports.get(JobId(job_id))
         if rejected:
             written = save(rejected, lambda out: imports.write_rejected(found.job_id, out))
@@ -142,14 +130,19 @@ def errors(
     return LANDED
 
 
-def cancel(ctx: typer.Context, job_id: JobArgument, as_json: AsJson = False) -> int:
-    """Stop a job after the records under way. What has landed stays; `penstock import --resume` goes on."""
+def cancel(
+    ctx: typer.Context,
+    job_id: JobArgument,
+    as_json: AsJson = False,
+    server: ServerOption = None,  # noqa: ARG001
+) -> int:
+    """Stop a job after the records under way. What has landed stays; `penstock import --resume-job ID` goes on."""
     session: Session = ctx.obj
-    with session.application() as application:
-        found = application.imports.get(JobId(job_id))
+    with session.imports() as imports:
+        found = imports.get(JobId(job_id))
         if found.status.finished:
             raise InvalidStateError(f"job {found.job_id} has ended already: {found.status.value.lower()}", status=found.status.value)
-        found = application.imports.cancel(found.job_id)
+        found = imports.cancel(found.job_id)
     if as_json:
         print_json(found)
     elif found.status.finished:

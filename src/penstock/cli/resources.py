@@ -1,90 +1,64 @@
 """`penstock resources`."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from penstock.cli.failures import LANDED, print_json
+from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
 from penstock.cli.terminal import clean, safe
 
-if TYPE_CHECKING:  # it imports Polars
-    from penstock.resources.model import Field, Resource
+if TYPE_CHECKING:  # msgspec is not needed for --help
+    from penstock.resources.describing import FieldDescription, ResourceDescription
 
 
 def resources(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(help="One resource, with its fields and rules.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")] = False,
+    server: ServerOption = None,  # noqa: ARG001 - its callback has told the session
 ) -> int:
     """Show what can be imported: resources, their fields, rules, keys and references."""
     session: Session = ctx.obj
-    registry = session.registry()
+    found = session.resources(name)
     if as_json:
-        print_json(described(registry.get(name)) if name else {"items": [described(resource) for resource in registry]})
+        print_json(found[0] if name else {"items": found})
     elif name:
-        _print_one(session, registry.get(name))
+        _print_one(session, found[0])
     else:
-        _print_all(session, list(registry))
+        _print_all(session, found)
     return LANDED
 
 
-def described(resource: "Resource") -> dict[str, Any]:
-    """The declaration as JSON; what is not set is left out."""
-    import msgspec  # noqa: PLC0415 - not needed for --help
-
-    shown = msgspec.to_builtins(
-        {
-            "name": resource.name,
-            "title": resource.title,
-            "table": resource.table,
-            "primary_key": resource.primary_key,
-            "natural_key": resource.natural_key,
-            "folds_case": resource.folds_case,
-            "fields": [_set_only(msgspec.to_builtins(field, enc_hook=str)) for field in resource.fields],
-            "references": [{"field": r.field, "resource": r.resource, "alias": r.alias} for r in resource.references],
-            "children": [
-                {"field": c.field, "table": c.table, "fields": [_set_only(msgspec.to_builtins(f, enc_hook=str)) for f in c.fields]}
-                for c in resource.children
-            ],
-            "rules": [{"code": r.code, "field": r.field, "expression": r.expression, "message": r.message} for r in resource.rules],
-        }
-    )
-    assert isinstance(shown, dict)
-    return shown
-
-
-def _set_only(field: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in field.items() if value not in (None, [], (), "")}
-
-
-def _print_all(session: Session, resources: "list[Resource]") -> None:
+def _print_all(session: Session, resources: "Sequence[ResourceDescription]") -> None:
     from penstock.cli.summary import plain_table  # noqa: PLC0415 - Rich's tables are not needed for --help
 
     table = plain_table(session.out, "Resource", "Table", "Key", "Refers to", "Fields", right=("Fields",))
     for resource in resources:
         keys = resource.primary_key + (f", or {resource.natural_key}" if resource.natural_key else "")
         refers = ", ".join(dict.fromkeys(r.resource for r in resource.references)) or "-"
-        table.add_row(safe(resource.name, "bold"), safe(resource.table), safe(keys), safe(refers), str(len(resource.fields)))
+        table.add_row(safe(resource.name, "bold"), safe(resource.table or "-"), safe(keys), safe(refers), str(len(resource.fields)))
     session.out.print(table)
-    session.out.print("\nFields and rules of one: penstock resources NAME")
+    session.out.print(f"\nFields and rules of one: {session.hints.command('resources NAME')}", soft_wrap=True)
 
 
-def _print_one(session: Session, resource: "Resource") -> None:
+def _print_one(session: Session, resource: "ResourceDescription") -> None:
     from penstock.cli.summary import plain_table  # noqa: PLC0415 - Rich's tables are not needed for --help
 
     out = session.out
     out.print(safe(resource.name, "bold") + safe(f"  {resource.title}" if resource.title else ""))
-    out.print(safe(f"  table {resource.table}; a record is known by {' or '.join(_keys(resource))}"))
+    table = f"table {resource.table}; " if resource.table else ""
+    out.print(safe(f"  {table}a record is known by {' or '.join(_keys(resource))}"))
     for title, fields in _groups(resource):
         out.print()
-        table = plain_table(out, title, "Type", "Rules", "Default", "Description")
+        shown = plain_table(out, title, "Type", "Rules", "Default", "Description")
         for field in fields:
             rules = safe("; ".join(rules_of(field)) or "-")
-            table.add_row(safe(f"  {field.name}", "bold"), field.type.value, rules, safe(field.default or "-"), safe(field.description))
-        out.print(table)
+            shown.add_row(safe(f"  {field.name}", "bold"), field.type, rules, safe(field.default or "-"), safe(field.description))
+        out.print(shown)
     lines = list(_remarks(resource))
     if lines:
         out.print()
@@ -92,19 +66,19 @@ def _print_one(session: Session, resource: "Resource") -> None:
         out.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _keys(resource: "Resource") -> Iterator[str]:
+def _keys(resource: "ResourceDescription") -> Iterator[str]:
     yield resource.primary_key
     if resource.natural_key:
         yield resource.natural_key + (" (without regard to case)" if resource.folds_case else "")
 
 
-def _groups(resource: "Resource") -> "Iterator[tuple[str, tuple[Field, ...]]]":
+def _groups(resource: "ResourceDescription") -> "Iterator[tuple[str, list[FieldDescription]]]":
     yield "  Field", resource.fields
     for child in resource.children:
         yield f"  In each of {child.field}", child.fields
 
 
-def _remarks(resource: "Resource") -> Iterator[str]:
+def _remarks(resource: "ResourceDescription") -> Iterator[str]:
     for reference in resource.references:
         alias = f"; or give {reference.alias}" if reference.alias else ""
         yield clean(f"{reference.field} refers to {reference.resource}{alias}")
@@ -112,7 +86,7 @@ def _remarks(resource: "Resource") -> Iterator[str]:
         yield clean(f"{rule.code}: {rule.message}")
 
 
-def rules_of(field: "Field") -> Iterator[str]:
+def rules_of(field: "FieldDescription") -> Iterator[str]:
     """A field's rules in words."""
     pattern = field.pattern and (field.pattern_hint or f"matches {field.pattern}")
     rules = (

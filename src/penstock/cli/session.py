@@ -1,7 +1,7 @@
 """What a command has at hand: the settings, the application behind it, and two consoles."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from penstock.cli.hints import Hints
 from penstock.cli.terminal import make_console
 
 if TYPE_CHECKING:  # these import Polars and psycopg, which --help must not wait for
     from penstock.bootstrap import Application
+    from penstock.cli.service import ImportService
+    from penstock.client import Server
+    from penstock.resources.describing import ResourceDescription
     from penstock.resources.registry import Registry
     from penstock.settings import Settings
 
@@ -28,6 +32,7 @@ class Session:
     """One run of the command line. `open_application` is where a test puts another application."""
 
     open_application: Callable[["Settings"], "AbstractContextManager[Application]"] = _open
+    server: str | None = None  # the URL that the command asks in place of the database; None: the database
     log_level: str | None = None  # from --log-level; None: LOG_LEVEL, else warnings only, which do not disturb a progress bar
     as_json: bool = False  # the command was asked for JSON, so errors are JSON too
     interrupted: bool = False  # a signal ended the command: Typer makes a silent status of KeyboardInterrupt
@@ -69,6 +74,10 @@ class Session:
         configure_logs(asked or default, settings.log_format)
         return settings
 
+    @property
+    def hints(self) -> Hints:
+        return Hints(self.server)
+
     def registry(self) -> "Registry":
         """The resources alone, without a database."""
         from penstock.resources.registry import Registry  # noqa: PLC0415 - costly
@@ -79,3 +88,40 @@ class Session:
     def application(self) -> "Iterator[Application]":
         with self.open_application(self.settings) as application:
             yield application
+
+    @contextmanager
+    def connected(self) -> "Iterator[Server]":
+        """The server that `server` names. Raises InvalidOptionError for what is no URL."""
+        from penstock.client import Server  # noqa: PLC0415 - httpx, which the database's commands must not wait for
+        from penstock.logs import configure_logs  # noqa: PLC0415 - costly
+        from penstock.settings import LogLevel  # noqa: PLC0415 - costly
+
+        assert self.server is not None
+        # This machine's settings are of no concern to the server, and may be wrong.
+        configure_logs(LogLevel((self.log_level or "warning").upper()))
+        with Server(self.server) as server:
+            yield server
+
+    @contextmanager
+    def imports(self) -> "Iterator[ImportService]":
+        """Imports where the command is to ask for them: on the server, else in this process."""
+        if self.server is not None:
+            from penstock.cli.remote import RemoteImports  # noqa: PLC0415 - costly
+
+            with self.connected() as server:
+                yield RemoteImports(server)
+        else:
+            from penstock.cli.local import LocalImports  # noqa: PLC0415 - costly
+
+            with self.application() as application:
+                yield LocalImports(application)
+
+    def resources(self, name: str | None) -> "Sequence[ResourceDescription]":
+        """All that can be imported, parents first, or the one. Raises UnknownResourceError."""
+        if self.server is not None:
+            with self.connected() as server:
+                return server.resources() if name is None else (server.resource(name),)
+        from penstock.resources.describing import described  # noqa: PLC0415 - costly
+
+        registry = self.registry()
+        return tuple(described(resource) for resource in (registry if name is None else [registry.get(name)]))

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.cli.hints import Hints
 from penstock.cli.spool import shown
 from penstock.cli.terminal import clean, count, duration, moment, plural, safe, size
 
@@ -82,16 +83,16 @@ def print_problems(console: Console, job: "Job") -> None:
         console.print(f"  and {plural(left, 'more kind')} of problem")
 
 
-def next_steps(job: "Job", *, errors_saved: bool = False, rejected_saved: bool = False) -> Iterator[str]:
+def next_steps(job: "Job", hints: Hints, *, errors_saved: bool = False, rejected_saved: bool = False) -> Iterator[str]:
     """Commands that make sense now, with the reason in front."""
     if job.failed_rows and not errors_saved:
-        yield f"Every problem:      penstock errors {job.job_id}"
+        yield f"Every problem:      {hints.command(f'errors {job.job_id}')}"
     if job.failed_rows and not rejected_saved:
-        yield f"Records to mend:    penstock errors {job.job_id} --rejected {rejected_name(job)}"
+        yield f"Records to mend:    {hints.command(f'errors {job.job_id} --rejected {rejected_name(job)}')}"
     if job.status == "CANCELLED":
-        yield "To go on:           penstock import --resume"
+        yield f"To go on:           {hints.go_on(job.job_id)}"
     elif job.status == "FAILED":
-        yield f"To try again:       penstock import --resume --resume-job {job.job_id}"
+        yield f"To try again:       {hints.again(job.job_id)}"
 
 
 def rejected_name(job: "Job") -> str:

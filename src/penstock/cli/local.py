@@ -1,0 +1,106 @@
+"""Imports in this process, on the database that the settings name."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from penstock.cli.choices import STANDARD_INPUT
+from penstock.cli.service import Desk
+from penstock.cli.spool import forget, is_pipe, spool
+from penstock.cli.terminal import clean
+from penstock.errors import JobNotFoundError
+from penstock.formats.model import ReadOptions
+from penstock.imports.service import Progress
+from penstock.jobs.model import ImportOptions, Job, JobId
+
+if TYPE_CHECKING:  # only its type is needed: a session may bring another application
+    from penstock.bootstrap import Application
+
+LOOK_SECONDS = 0.5
+
+
+class LocalImports:
+    """The ImportService of `application`. What can be read once only is spooled, since an import reads its source twice."""
+
+    def __init__(self, application: "Application") -> None:
+        self._imports = application.imports
+        self._registry = application.registry
+        self._data_dir = application.settings.penstock_data_dir
+
+    def start(self, resource: str, file: str, *, read: ReadOptions, options: ImportOptions, resume: bool | None, desk: Desk) -> Job:
+        self._registry.get(resource)  # a wrong name is told before standard input is read
+        spooled = self._spooled(file, desk)
+        path = str(spooled or Path(file).absolute())
+        try:
+            job = None if resume is False else self._imports.unfinished(resource, path, read=read, options=options)
+            if job is None:
+                _check_new(resource, file, resume=resume)
+                return self._imports.create(resource, path, read=read, options=options)
+        except BaseException:
+            _remove(spooled)
+            raise
+        _remove(spooled)  # the unfinished job has the same bytes in a spooled file of its own
+        desk.note(
+            f"{clean(file)}: going on with job {job.job_id}, which had come to row {job.processed_rows:,} (--new would start afresh)."
+        )
+        return job
+
+    def _spooled(self, file: str, desk: Desk) -> Path | None:
+        if file == STANDARD_INPUT:
+            if sys.stdin.isatty():
+                desk.note("Reading from the keyboard; Ctrl-D on an empty line ends it.")
+            return spool(sys.stdin.buffer, self._data_dir)
+        if is_pipe(file):
+            with Path(file).open("rb") as stream:
+                return spool(stream, self._data_dir)
+        return None
+
+    def run(self, job_id: JobId, *, progress: Callable[[Progress], None], cancel: threading.Event, waiting: Callable[[float], None]) -> Job:
+        return self._imports.run(job_id, progress=progress, cancel=cancel, waiting=waiting)
+
+    def stop(self, job_id: JobId) -> str:  # noqa: ARG002 - `run` looks at its cancel event
+        return "Stopping after the records under way. Ctrl-C again ends at once."
+
+    def finished(self, job: Job) -> None:
+        forget(job.source_name, self._data_dir)
+
+    def follow(self, job: Job) -> Iterator[Job]:
+        while True:
+            yield job
+            if job.status.finished:
+                return
+            time.sleep(LOOK_SECONDS)
+            job = self._imports.get(job.job_id)
+
+    def get(self, job_id: JobId) -> Job:
+        return self._imports.get(job_id)
+
+    def list(
+        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        return self._imports.list(status=status, resource=resource, limit=limit, cursor=cursor)
+
+    def reopen(self, job_id: JobId) -> Job:
+        return self._imports.reopen(job_id)
+
+    def cancel(self, job_id: JobId) -> Job:
+        return self._imports.cancel(job_id)
+
+    def errors(self, job_id: JobId) -> Iterator[dict[str, Any]]:
+        return self._imports.errors(job_id)
+
+    def write_rejected(self, job_id: JobId, out: BinaryIO) -> int:
+        return self._imports.write_rejected(job_id, out)
+
+
+def _remove(spooled: Path | None) -> None:
+    if spooled is not None:
+        spooled.unlink(missing_ok=True)
+
+
+def _check_new(resource: str, file: str, *, resume: bool | None) -> None:
+    if resume:
+        raise JobNotFoundError(f"{file}: there is no unfinished import of this file into {resource} with these options to go on with")

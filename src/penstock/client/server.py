@@ -1,0 +1,151 @@
+"""A server and what it can be asked."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+from urllib.parse import quote
+
+from penstock.client.following import followed
+from penstock.client.lines import data_of, lines_of
+from penstock.client.schemas import ResourceList, ResourceView, resource_of
+from penstock.client.transport import Transport
+from penstock.client.uploads import Sent, Upload
+from penstock.client.wire import Accepted, Health, JobPage, decoded, fields_of, job_of
+from penstock.formats.model import ReadOptions
+from penstock.jobs.model import ImportOptions, Job, JobId
+from penstock.resources.describing import ResourceDescription
+
+_ANSWER_SECONDS = 300.0  # after the last byte of a file: it is made durable before the answer
+_EVENT_IDLE_SECONDS = 60.0  # the server sends a sign of life more often
+STREAM_NAME = "standard input"
+
+
+class Server:
+    """One Penstock server, by its URL. Close it, or use it as a context manager. May be used by several threads.
+
+    Every method raises what the server raised, as the same class of `penstock.errors` with `request_id` in its details; ServerRefusedError
+    for what this version does not know; ServerUnreachableError where there is no answer. What does no harm twice (reading, and sending a
+    file, by its idempotency key) is tried up to five times within a minute, with the pauses that the server asks for.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 30.0, headers: Mapping[str, str] | None = None) -> None:
+        """`timeout`: seconds for a connection and for each wait for bytes. `headers` go with every request.
+
+        Raises InvalidOptionError for what is no http(s) URL.
+        """
+        self._transport = Transport(url, timeout=timeout, headers=headers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end."""
+        return self._transport.url
+
+    def import_file(
+        self,
+        resource: str,
+        source: Path | str | BinaryIO,
+        *,
+        name: str | None = None,
+        read: ReadOptions | None = None,
+        options: ImportOptions | None = None,
+        idempotency_key: str | None = None,
+        sent: Sent | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Job:
+        """Send a file, or what a stream still holds, and give the job that imports it. Memory stays flat.
+
+        `name`: the file's name as the job shows it. `idempotency_key` (at most 255 characters): the same key with the same file again gives
+        the first job; a random one if it is not given. `sent` is called with the bytes sent and the file's size (None for a stream).
+        `cancel` ends the sending with CancelledError; the server keeps nothing then. A stream that cannot be sought is sent once only.
+        Raises OSError where the file cannot be read.
+        """
+        path = Path(source) if isinstance(source, str) else source
+        shown = name or (path.name if isinstance(path, Path) else STREAM_NAME)
+        fields = {"resource": resource, **fields_of(read or ReadOptions(), options or ImportOptions())}
+        upload = Upload(path, shown, fields, sent=sent, cancel=cancel)
+        key = idempotency_key or str(uuid.uuid4())
+
+        def body() -> tuple[dict[str, str], Iterator[bytes]] | None:
+            return (upload.headers | {"Idempotency-Key": key}, iter(upload)) if upload.restart() else None
+
+        answer = self._transport.send("/v1/imports", body, answer_seconds=_ANSWER_SECONDS)
+        return self.get(JobId(decoded(answer, Accepted).job_id))
+
+    def get(self, job_id: JobId) -> Job:
+        """The job with its first errors. Raises JobNotFoundError."""
+        return self._job("GET", f"/v1/jobs/{_segment(job_id)}")
+
+    def list(
+        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """Newest first, at most 200, without their errors; and the cursor of the next page."""
+        given = {"status": status, "resource": resource, "limit": limit, "cursor": cursor}
+        params = {name: value for name, value in given.items() if value is not None}
+        page = decoded(self._transport.ask("GET", "/v1/jobs", params=params), JobPage)
+        return [job_of(item) for item in page.items], page.next
+
+    def errors(self, job_id: JobId) -> Iterator[dict[str, Any]]:
+        """Every error record, in row order, as it comes. Raises ServerUnreachableError in the middle when the connection is lost."""
+        with self._transport.stream(f"/v1/imports/{_segment(job_id)}/errors", params={"format": "ndjson"}) as chunks:
+            for line in lines_of(chunks):
+                if line:
+                    yield decoded(line, dict)
+
+    def rejected(self, job_id: JobId) -> Iterator[bytes]:
+        """The rejected records in the file's own format with their problems in `_errors`, as bytes of a file; likewise."""
+        with self._transport.stream(f"/v1/imports/{_segment(job_id)}/rejected") as chunks:
+            yield from chunks
+
+    def cancel(self, job_id: JobId) -> Job:
+        """Stop after the waves in flight; the job as it then stands. Raises InvalidStateError once it has ended."""
+        return self._job("POST", f"/v1/imports/{_segment(job_id)}/cancel")
+
+    def retry(self, job_id: JobId) -> Job:
+        """Let a FAILED or CANCELLED job go on where it stopped. Raises InvalidStateError for others."""
+        return self._job("POST", f"/v1/imports/{_segment(job_id)}/retry")
+
+    def events(self, job_id: JobId, *, patience_seconds: float = 60.0) -> Iterator[Job]:
+        """The job at every change, the last time when it has ended.
+
+        Connections that are lost are made anew; where server-sent events do not come through, the job is asked for once a second. Raises
+        ServerUnreachableError when nothing answers for `patience_seconds`.
+        """
+        return followed(lambda: self._listen(job_id), lambda: self.get(job_id), patience_seconds=patience_seconds)
+
+    def resources(self) -> tuple[ResourceDescription, ...]:
+        """What can be imported there, parents first; without the tables' names, which a server keeps to itself."""
+        found = decoded(self._transport.ask("GET", "/v1/resources"), ResourceList)
+        return tuple(resource_of(item) for item in found.items)
+
+    def resource(self, name: str) -> ResourceDescription:
+        """Raises UnknownResourceError, which names what there is."""
+        return resource_of(decoded(self._transport.ask("GET", f"/v1/resources/{_segment(name)}"), ResourceView))
+
+    def health(self) -> Health:
+        """What the server finds of itself, healthy or not; asked once. Raises ServerRefusedError for what is no Penstock server."""
+        return decoded(self._transport.ask("GET", "/health", again=False, also_good=frozenset({503})), Health)
+
+    def _listen(self, job_id: JobId) -> Iterator[Job]:
+        path = f"/v1/jobs/{_segment(job_id)}/events"
+        with self._transport.stream(path, accept="text/event-stream", idle_seconds=_EVENT_IDLE_SECONDS) as chunks:
+            for data in data_of(lines_of(chunks)):
+                yield job_of(decoded(data, dict))
+
+    def _job(self, method: str, path: str) -> Job:
+        return job_of(decoded(self._transport.ask(method, path), dict))
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")

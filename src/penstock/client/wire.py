@@ -1,0 +1,89 @@
+"""What goes over the wire: jobs and health as they come, options as they are sent."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock.errors import ServerRefusedError
+from penstock.formats.model import ReadOptions
+from penstock.jobs.model import ImportOptions, Job
+
+T = TypeVar("T")
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is "healthy" if the server can do its work; `checks` says what it looked at."""
+
+    status: str
+    version: str = ""
+    checks: dict[str, Any] = {}
+
+
+class JobPage(msgspec.Struct):
+    items: list[dict[str, Any]]
+    next: str | None = None
+
+
+class Accepted(msgspec.Struct):
+    job_id: str
+
+
+# A member that another version of the server leaves out.
+_ABSENT: dict[str, Any] = {
+    "mode": "upsert",
+    "dry_run": False,
+    "processed_rows": 0,
+    "imported_rows": 0,
+    "updated_rows": 0,
+    "unchanged_rows": 0,
+    "failed_rows": 0,
+    "total_bytes": 0,
+    "processed_bytes": 0,
+    "progress": 0.0,
+    "attempts": 0,
+    "warnings": [],
+    "error_summary": [],
+    "errors": [],
+}
+_WITH_DEFAULT = {field.name for field in msgspec.structs.fields(Job) if not field.required}
+
+
+def job_of(found: dict[str, Any]) -> Job:
+    """Raises ServerRefusedError for what is no job."""
+    absent = {name: _ABSENT.get(name) for name in Job.__struct_fields__ if name not in _WITH_DEFAULT}
+    absent |= {"source_name": found.get("resource"), "updated_at": found.get("created_at")}
+    try:
+        return msgspec.convert(absent | found, Job)
+    except msgspec.ValidationError as error:
+        raise _strange(error) from error
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """Raises ServerRefusedError for what is something else."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _strange(error) from error
+
+
+def _strange(error: Exception) -> ServerRefusedError:
+    return ServerRefusedError(
+        f"The answer is not what a Penstock server gives ({error}). Check that the URL is that of one, and its version."
+    )
+
+
+def fields_of(read: ReadOptions, options: ImportOptions) -> dict[str, str]:
+    """Form fields of the options that are not the default. Sizes of chunks and records are the server's own to set."""
+    fields = {}
+    for given, usual, names in ((options, ImportOptions(), ImportOptions.__struct_fields__), (read, ReadOptions(), _READ)):
+        for name in names:
+            if (value := getattr(given, name)) != getattr(usual, name):
+                fields[name] = _text(value)
+    return fields
+
+
+_READ = ("format", "delimiter", "encoding", "null_values", "mapping")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
