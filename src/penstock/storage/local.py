@@ -151,12 +151,9 @@ def _marked(root: Path) -> str:
     """The name that whoever came first gave the folder; of several who come at once, one is first."""
     mark = root / _MARK
     if not mark.exists():
-        own = root / _PARTIAL / uuid.uuid4().hex
-        own.write_text(str(uuid.uuid4()))
-        with suppress(FileExistsError):
-            mark.hardlink_to(own)  # unlike a rename it leaves a mark that is there
-        own.unlink()
-        sync_folder(root)
+        with PartialFile(root / _PARTIAL) as own, suppress(FileExistsError):
+            own.write(str(uuid.uuid4()).encode())
+            own.publish_first(mark)
     return mark.read_text().strip()
 
 

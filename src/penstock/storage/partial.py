@@ -37,6 +37,12 @@ class PartialFile:
         while rest:
             rest = rest[os.write(self._file, rest) :]
 
+    def publish_first(self, target: Path) -> None:
+        """The same where nothing is yet, in a folder that is; of several who come at once one is first. Raises FileExistsError."""
+        os.fsync(self._file)
+        target.hardlink_to(self._path)  # unlike a rename it leaves what is there
+        sync_folder(target.parent)
+
     def publish(self, target: Path, root: Path) -> os.stat_result:
         """Take the place of `target` below `root`; folders are made. After it a power cut takes nothing back."""
         os.fsync(self._file)

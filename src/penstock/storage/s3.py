@@ -4,11 +4,11 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
-from obstore.store import ClientConfig, RetryConfig, S3Config, S3Store
+from obstore.store import S3Store
 
 from penstock.errors import ObjectNotFoundError, StorageUnavailableError
 from penstock.logs import get_logger
@@ -18,6 +18,9 @@ from penstock.storage.keys import checked, is_key
 from penstock.storage.model import Key, Method, SignedLink, StoredObject
 from penstock.storage.presigning import with_parameters
 from penstock.storage.waiting import uncut
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Config  # not there at run time
 
 BLOCK_BYTES = 8 * 1024 * 1024
 _MOST_PARTS = 10_000  # S3's limit; the parts are made as large as MAX_UPLOAD_BYTES then needs
