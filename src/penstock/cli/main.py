@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import demo, doctor, importing, jobs, maintenance, resources, serve
+from penstock.cli import demo, doctor, importing, jobs, maintenance, resources, serve, worker
 from penstock.cli.failures import failed, print_json
 from penstock.cli.options import VARIABLE, ServerOption, server_of
 from penstock.cli.session import Session
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("import")(importing.import_)
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.command()(jobs.jobs)
 app.command()(jobs.job)
 app.command()(jobs.errors)

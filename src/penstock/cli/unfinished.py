@@ -11,7 +11,8 @@ _PAGE = 200
 def unfinished_jobs(imports: ImportService, resource: str | None) -> list[Job]:
     """Interrupted and cancelled imports, the oldest first, since later files may refer to what earlier ones bring.
 
-    Left out are those that a worker carries, dry runs, and cancelled jobs after which the same file was imported anew: going on with those would undo what came later.
+    Left out are those that a worker carries, dry runs, and cancelled jobs after which the same file was imported anew: going on with those
+    would undo what came later.
     """
     waiting = (JobStatus.PENDING, JobStatus.PROCESSING, JobStatus.CANCELLED)
     found = [

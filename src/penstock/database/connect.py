@@ -93,7 +93,8 @@ class Database:
         defaults: dict[str, Any] = {**_CONNECTION_DEFAULTS, "connect_timeout": connect_seconds}
         self.conninfo = make_conninfo(**{**defaults, **given})
         self.limits = limits or Limits()
-        self._workers, self._connect_seconds = workers, connect_seconds
+        self.connect_seconds = connect_seconds
+        self._workers = workers
         self._pool: ConnectionPool[psycopg.Connection] | None = None
         self._pool_lock = threading.Lock()
 
@@ -124,7 +125,7 @@ class Database:
                 connection = stack.enter_context(self._opened_pool().connection())
             except PoolTimeout as error:
                 raise DatabaseUnavailableError(
-                    f"No connection to PostgreSQL at {self.where} within {self._connect_seconds} s. Check that it runs and can be reached."
+                    f"No connection to PostgreSQL at {self.where} within {self.connect_seconds} s. Check that it runs and can be reached."
                 ) from error
             yield connection
 
@@ -134,6 +135,10 @@ class Database:
         known = conninfo_to_dict(self.conninfo)
         host, port = known.get("host") or known.get("hostaddr") or "(libpq's default)", known.get("port") or 5432
         return f"{host}, port {port}, database {known.get('dbname') or '(by the name of the role)'}"
+
+    def session_settings(self) -> dict[str, str]:
+        """What every session sets, for those that connect by themselves with `conninfo`."""
+        return {**_SESSION, **self.limits.settings()}
 
     def close(self) -> None:
         """Close the pool; connections that are out close when they come back."""
@@ -150,7 +155,7 @@ class Database:
                     kwargs={"autocommit": False, "prepare_threshold": None},
                     min_size=0,
                     max_size=self._workers,
-                    timeout=self._connect_seconds,
+                    timeout=self.connect_seconds,
                     configure=self._configure,
                     check=ConnectionPool.check_connection,
                     name=APPLICATION_NAME,
@@ -159,7 +164,7 @@ class Database:
             return self._pool
 
     def _configure(self, connection: psycopg.Connection) -> None:
-        _set_session(connection, {**_SESSION, **self.limits.settings()})
+        _set_session(connection, self.session_settings())
         connection.commit()
 
     def _unreachable(self, error: psycopg.OperationalError) -> DatabaseError:

@@ -47,7 +47,7 @@ from penstock.resources.checks import CheckOptions
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
 from penstock.sources import Source, Sources
-from penstock.sources.places import LocalFile, RemoteUrl, place_of
+from penstock.sources.places import RemoteUrl, place_of
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,8 +227,7 @@ class Street:
         try:
             source = self._here.sources.open(place)
         except (InvalidSourceError, ObjectNotFoundError) as error:
-            gone = "The file is not there any more" if isinstance(place, LocalFile) else "The file is not kept any more; send it again"
-            raise FileChangedError(f"{gone}: {error.message}") from error
+            raise FileChangedError(f"The file is not there any more: {error.message}") from error
         if source.fingerprint() != self._claim.source["fingerprint"]:
             raise FileChangedError(f"{source.name} does not hold the bytes that it held when the job was made. Import it anew.")
         return source

@@ -45,7 +45,7 @@ class Queue:
                 return []
             with holding_migration_lock(connection):
                 applied = _installed(connection)
-        get_logger(__name__).info("queue brought up to date", applied=applied)
+        get_logger(__name__).info("queue brought up to date", applied=len(applied), newest=applied[-1] if applied else None)
         return applied
 
     def wake(self, connection: Connection, job_id: JobId) -> None:

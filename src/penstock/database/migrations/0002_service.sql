@@ -13,6 +13,8 @@ ALTER TABLE penstock.attempts
     -- Why the attempt ended, where it could say so.
     ADD COLUMN failure jsonb;
 
+-- Reports that are still to be packed: looked for every few seconds.
+CREATE INDEX jobs_unpacked ON penstock.jobs (finished_at) WHERE queued AND report IS NULL AND reported_rows > 0;
 CREATE INDEX jobs_finished ON penstock.jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Every file that Penstock puts into storage, noted before its first byte, so that what a crash leaves behind is found here and removed.

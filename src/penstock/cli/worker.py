@@ -1,0 +1,42 @@
+"""`penstock worker`."""
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import typer
+
+from penstock.cli.failures import LANDED
+from penstock.cli.session import Session
+
+if TYPE_CHECKING:  # it imports Polars and the queue, which --help must not wait for
+    from penstock.workers import Worker
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AT_ONCE = 130
+
+
+def worker(ctx: typer.Context) -> int:
+    """Carry queued imports until stopped. SIGTERM or Ctrl-C hands running jobs over; a second one ends at once."""
+    session: Session = ctx.obj
+    session.override("LOG_LEVEL", "INFO")
+    from penstock.workers import Worker  # noqa: PLC0415 - see above
+
+    with session.application() as application:
+        asyncio.run(_run(Worker(application)))
+    return LANDED
+
+
+async def _run(carrier: "Worker") -> None:
+    stop = asyncio.Event()
+
+    def received() -> None:
+        if stop.is_set():
+            os._exit(_AT_ONCE)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, received)
+    await carrier.run(stop)

@@ -1,0 +1,81 @@
+"""Clearing away what is past its time, in small steps that may break off anywhere and are done again.
+
+The order of each step is object first, then its row: a row without an object is harmless, an object without a row is never found again.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from penstock.bootstrap import Application
+from penstock.crashpoints import CrashPoint, reach
+from penstock.database.connect import Limits
+from penstock.database.sqlstates import translated
+from penstock.logs import get_logger
+from penstock.storage.model import Key
+from penstock.workers.turns import SQL, Turn, turn
+
+LEFTOVER_AGE = timedelta(days=1)  # longer than any upload may take
+_BATCH = 20  # files whose rows are held while their objects are removed
+_LONG = Limits(statement=3600)  # a job's end takes its rejected records with it
+
+
+class Housekeeping:
+    """`stopping` ends it after the step under way."""
+
+    def __init__(self, application: Application, stopping: threading.Event) -> None:
+        self._application = application
+        self._stopping = stopping
+
+    def keep(self) -> None:
+        """Everything that is due. Raises DatabaseError, StorageError."""
+        with turn(self._application.database, Turn.HOUSEKEEPING) as mine:
+            if mine is None:
+                return
+            # The turn's own transaction does nothing and must outlive the steps.
+            mine.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            removed = {
+                "jobs": self._until_done(self.forget_job),
+                "files": self._until_done(self.forget_files),
+                "keys": self._until_done(self.forget_keys),
+                "leftovers": self._application.storage.sweep_leftovers(LEFTOVER_AGE),
+            }
+        if any(removed.values()):
+            get_logger(__name__).info("cleared away", **removed)
+
+    def _until_done(self, step: Callable[[], int]) -> int:
+        total = 0
+        while not self._stopping.is_set() and (done := step()):
+            total += done
+        return total
+
+    def forget_job(self) -> int:
+        """One finished job past its days, with its books; its files are due then. How many jobs."""
+        values = {"job_days": self._application.settings.job_retention_days}
+        with (
+            self._application.database.connect(autocommit=True, limits=_LONG) as connection,
+            translated("removing old jobs"),
+            connection.transaction(),
+        ):
+            row = connection.execute(SQL["old_job"], values).fetchone()
+            if row is None:
+                return 0
+            connection.execute(SQL["expire_files_of"], {"job_id": row[0]})
+            connection.execute(SQL["forget_job"], {"job_id": row[0]})
+        return 1
+
+    def forget_files(self) -> int:
+        """Files past their time that no unfinished job needs; how many."""
+        with self._application.database.connect(autocommit=True) as connection, translated("removing files"), connection.transaction():
+            keys = [Key(key) for (key,) in connection.execute(SQL["expired_files"], {"limit": _BATCH})]
+            connection.execute(SQL["forget_reports"], {"keys": keys})
+            for key in keys:
+                self._application.storage.delete(key)
+                reach(CrashPoint.FILE_REMOVED)
+            connection.execute(SQL["forget_files"], {"keys": keys})
+        return len(keys)
+
+    def forget_keys(self) -> int:
+        """Idempotency keys after 72 hours; how many."""
+        with self._application.database.connect(autocommit=True) as connection, translated("removing idempotency keys"):
+            return connection.execute(SQL["forget_keys"]).rowcount
