@@ -196,7 +196,9 @@ def _retry_after(response: httpx.Response) -> float | None:
     """Seconds, from a number or a date."""
     given = response.headers.get("retry-after", "")
     try:
-        seconds = float(given) if given.isdecimal() else (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
+        seconds = (
+            float(given) if given.isascii() and given.isdigit() else (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
+        )
     except (ValueError, TypeError):
         return None
     return min(max(seconds, 0.0), _LONGEST_PAUSE_SECONDS)
