@@ -33,11 +33,16 @@ class Application:
     database: Database
 
     @cached_property
+    def link_secret(self) -> bytes:
+        """Signs links to local storage; the same for all servers of one database. Raises DatabaseError."""
+        return shared_secret(self.database, "link_secret")
+
+    @cached_property
     def storage(self) -> "Storage":
         """Raises StorageError, DatabaseError."""
         from penstock.storage import open_storage  # noqa: PLC0415 - the object store's library, which local imports do not need
 
-        return open_storage(self.settings, secret=shared_secret(self.database, "link_secret"))
+        return open_storage(self.settings, secret=self.link_secret)
 
     @cached_property
     def sources(self) -> Sources:

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Router
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
-from penstock.api import document, jobs, operations, records, reports, resources
+from penstock.api import document, jobs, operations, previewing, receiving, records, reports, resources, storage_routes
 from penstock.api.conventions import Conventions
 from penstock.api.events import MOST_LISTENERS, Hub
 from penstock.api.health import Health
@@ -18,7 +18,7 @@ from penstock.bootstrap import Application
 MOST_BODY_BYTES = 1024 * 1024  # of a JSON request; routes that receive files have limits of their own
 MOST_REQUESTS = MOST_LISTENERS + 500
 
-_V1: list[Any] = [*jobs.ROUTES, *reports.ROUTES, *resources.ROUTES]
+_V1: list[Any] = [*jobs.ROUTES, *reports.ROUTES, *resources.ROUTES, *receiving.ROUTES, *previewing.ROUTES, *storage_routes.ROUTES]
 _ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
 
 

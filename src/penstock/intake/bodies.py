@@ -1,7 +1,7 @@
 """Limits around a body that a client sends: how large, how slow, and whole or not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
@@ -24,7 +24,7 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def bounded(chunks: AsyncIterator[bytes], limits: BodyLimits, *, content_length: int | None = None) -> AsyncIterator[bytes]:
+async def bounded(chunks: AsyncIterator[bytes], limits: BodyLimits, *, content_length: int | None = None) -> AsyncGenerator[bytes, None]:
     """The same pieces without empty ones. Each may be asked for by another task.
 
     Raises PayloadTooLargeError before the first byte where `content_length` tells, else as soon as the limit is passed; BodyTimeoutError;

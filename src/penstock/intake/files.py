@@ -105,7 +105,7 @@ class Files:
             raise PayloadTooLargeError(f"The file has {found.size} bytes; at most {limit} are taken.", limit_bytes=limit, bytes=found.size)
         # The bucket takes a second PUT without asking; what was noted of the first is then not known of this one.
         sha256 = row["sha256"] if row["size"] == found.size else None
-        return ReceivedFile(key=Key(row["key"]), name=row["name"], size=found.size, sha256=sha256)
+        return ReceivedFile(key=Key(row["key"]), name=row["name"], size=found.size, sha256=sha256, resource=row["resource"])
 
     def attach(self, connection: Connection, key: Key, job_id: JobId) -> None:
         """Give the file to a job, in the transaction that creates it. Raises UploadNotFoundError for a file past its time."""

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from penstock.errors import TruncatedFileError
+from penstock.formats.sniff import is_parquet
 from penstock.sources.model import ByteStream, Identity, Source
 
 HEAD_BYTES = 1024 * 1024
@@ -17,6 +18,10 @@ class HeadSource:
         self.data = data
         self.whole = whole
         self._newest: _HeadStream | None = None
+
+    @property
+    def is_parquet(self) -> bool:
+        return is_parquet(self.data)
 
     @property
     def size(self) -> int:

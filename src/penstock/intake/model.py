@@ -14,6 +14,7 @@ class ReceivedFile(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # as its sender calls it, without folders
     size: int  # bytes
     sha256: str | None  # hexadecimal; None where the client put the file into the bucket itself
+    resource: str | None = None  # of an upload that was asked for with one
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,15 +27,27 @@ class Form(msgspec.Struct, Generic[_File], frozen=True, kw_only=True):
     file: _File
 
 
+class FormCutShort(Exception, Generic[_File]):  # noqa: N818 - not an error: a receiver has seen enough
+    """Raised by a receiver to leave the rest of the form unread; `fields` are those before the file."""
+
+    def __init__(self, fields: dict[str, str], file: _File) -> None:
+        super().__init__()
+        self.fields = fields
+        self.file = file
+
+
 async def read_form(
     body: AsyncIterator[bytes],
     content_type: str,
     *,
     receive: Receive[_File],
     discard: Callable[[_File], Awaitable[None]],
+    check: Callable[[dict[str, str]], None],
     max_file_bytes: int,
 ) -> Form[_File]:
     """Read a form to its end. `receive` gets the file's name and its bytes while they arrive; `discard` what came of it if the rest fails.
+
+    `check` sees the fields that stand before the file, so that what is wrong there is refused before the file is received.
 
     Fields may stand before and behind the file: at most 32, each at most 64 KiB, each once. Raises MalformedMultipartError,
     PayloadTooLargeError, IncompleteBodyError, InvalidSourceError where there is no file, and what `body` and `receive` raise.
@@ -47,6 +59,7 @@ async def read_form(
             async for part in events:
                 assert isinstance(part, MultipartSegment)  # the code below reads each part to its end
                 if _is_file(part, already=bool(received)):
+                    check(fields)
                     received.append(await receive(_name(part), _file_bytes(events, max_file_bytes)))
                 else:
                     _add(fields, part, await _text(part, events))

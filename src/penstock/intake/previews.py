@@ -12,7 +12,6 @@ from penstock.formats import describe, open_reader
 from penstock.formats.columns import ERRORS_COLUMN, check_mapping, is_readable, match_columns, match_keys
 from penstock.formats.model import Dialect, Format, Parsed, Position, RawRecord, ReadOptions
 from penstock.formats.render import record_of
-from penstock.formats.sniff import is_parquet
 from penstock.intake.heads import HEAD_BYTES, HeadSource
 from penstock.intake.suggesting import suggested
 from penstock.jobs.model import ImportOptions, Mode
@@ -69,7 +68,7 @@ def preview(source: Source, resource: Resource | None, read: ReadOptions, option
     """
     whole = not isinstance(source, HeadSource) or source.whole
     read = msgspec.structs.replace(read, chunk_bytes=HEAD_BYTES)
-    if isinstance(source, HeadSource) and not whole and is_parquet(source.data):
+    if isinstance(source, HeadSource) and not whole and source.is_parquet:
         return _blind(source, Format.PARQUET, _NEEDS_THE_WHOLE)
     if resource is not None:
         check_mapping(read.mapping, resource)
@@ -115,7 +114,7 @@ class _Parts:
         self._source = source
         self.read = read
         self._whole = whole
-        self.dialect = dialect
+        self.dialect = msgspec.structs.replace(dialect, columns=_distinct(dialect.columns))
         self.faults: list[FileFault] = []
 
     def parsed(self, fields: Mapping[str, str], resource: Resource) -> Iterator[Parsed]:
@@ -140,6 +139,16 @@ class _Parts:
         ]
 
 
+def _distinct(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """A column's name that comes again is numbered, so that every cell can be shown."""
+    seen: Counter[str] = Counter()
+    names = []
+    for column in columns:
+        seen[column] += 1
+        names.append(column if not column or seen[column] == 1 else f"{column} ({seen[column]})")
+    return tuple(names)
+
+
 def _first(part: Parsed) -> list[RawRecord]:
     rows = [row for row in range(part.first_row, part.first_row + part.records) if row <= PREVIEW_RECORDS]
     return part.locate(rows) if rows else []
@@ -151,7 +160,8 @@ def _matched(shown: Preview, parts: _Parts, resource: Resource, options: ImportO
     changes_only = options.mode is Mode.UPDATE
     fields, missing, faults = _fields(parts.dialect, shown.columns, mapping, resource, changes_only=changes_only)
     check_options = CheckOptions(partial=changes_only, timezone=options.timezone, datetime_format=options.datetime_format)
-    problems = [problem for part in parts.parsed(fields, resource) for problem in _problems(part, resource, check_options)]
+    parsed = parts.parsed(fields, resource) if fields else ()  # without any field that is known there is nothing to judge
+    problems = [problem for part in parsed for problem in _problems(part, resource, check_options)]
     lines = {record.row: record.line for record in shown.records}
     return msgspec.structs.replace(
         shown,
