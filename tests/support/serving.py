@@ -63,7 +63,8 @@ def serving(penstock: Penstock, *options: str, env: Mapping[str, str]) -> Iterat
         draining.start()
         try:
             answered = until(lambda: process.poll() is not None or _answers(http))
-            assert answered and process.poll() is None, "".join(served._lines)
+            assert answered, "no answer"
+            assert process.poll() is None, "".join(served._lines)
             yield served
         finally:
             if process.poll() is None:

@@ -30,7 +30,8 @@ _HTTP1 = HTTP1Settings(header_read_timeout=15_000, keep_alive=True, max_buffer_s
 _START_SECONDS = 15.0
 _KEEP_UP_SECONDS = 2.0
 _LEAST_PAUSE, _MOST_PAUSE = 1.0, 30.0
-_TIDY_SECONDS = 1.0
+_TIDY_SECONDS = 0.5
+_RESERVE_SECONDS = 1.0  # of the grace, for closing what is open
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -114,8 +115,9 @@ class Serving:
     async def _wait_for(self, tasks: list[asyncio.Task[None]]) -> None:
         """What is not over in time is cut, and told."""
         log = get_logger(__name__)
-        log.info("stopping", grace_seconds=self.application.settings.shutdown_grace_seconds)
-        done, late = await asyncio.wait(tasks, timeout=self.application.settings.shutdown_grace_seconds)
+        grace = self.application.settings.shutdown_grace_seconds
+        log.info("stopping", grace_seconds=grace)
+        done, late = await asyncio.wait(tasks, timeout=grace - min(_RESERVE_SECONDS, grace / 2))
         for task in late:
             log.error("did not end in time and is cut off", what=task.get_name())
         for task in done:

@@ -145,7 +145,7 @@ class Database:
         with self._pool_lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close()
+            pool.close(timeout=1)
 
     def _opened_pool(self) -> ConnectionPool[psycopg.Connection]:
         with self._pool_lock:
