@@ -165,7 +165,11 @@ class Imports(JobReader):
         ledger = Ledger(claimed.job_id, claimed.epoch)
         lease = self._settings.import_job_lease_seconds
         heart = Heartbeat(self._connect, ledger, lease_seconds=lease, cancel=signals.cancel, lost=signals.lost)
-        get_logger(__name__).debug("attempt started", epoch=claimed.epoch, attempts=claimed.attempts)
+        log = get_logger(__name__).bind(epoch=claimed.epoch, attempts=claimed.attempts)
+        if claimed.epoch == 1:
+            log.debug("attempt started")
+        else:
+            log.info("job taken over")
 
         def work(cautious: bool) -> None:
             Street(self._here, claimed, progress=progress, signals=signals, cautious=cautious).run()
