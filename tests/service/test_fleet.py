@@ -96,8 +96,8 @@ def check(world: World, http: httpx.Client, jobs: list[str]) -> None:
 
 
 def test_a_killed_and_a_paused_worker(world: World, run_penstock: Penstock, tmp_path: Path) -> None:
-    """Ten imports at once over a server and two workers. One worker dies by SIGKILL in a merge, one sleeps past its lease with a merge open and
-    wakes up: the others take over, and what it then tries to write is refused.
+    """Ten imports at once over a server and two workers. One worker dies by SIGKILL in a merge, one sleeps past its lease and wakes up: the
+    others take over, and what it then tries to write is refused.
     """
     with serving(run_penstock, env=environment(world, tmp_path)) as served:
         dying = run_penstock.start("worker", env=environment(world, tmp_path, CRASH_AT="partition-merged:4"))

@@ -48,10 +48,10 @@ _SIGNED = "Only by a signed link, exactly as it was given."
     request_max_body_size=None,
     operation_class=PutOperation,
 )  # fmt: skip
-async def put_object(request: AnyRequest, key: FromPath[str]) -> Response[None]:
+async def put_object(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
     checked = await asyncio.to_thread(_verified, request, Method.PUT, key)
     await services(request).application.files.accept(checked, body_of(request))
-    return Response(None, status_code=200)
+    return Response(b"", status_code=200, media_type=_BINARY)
 
 
 @get(
@@ -68,7 +68,7 @@ async def put_object(request: AnyRequest, key: FromPath[str]) -> Response[None]:
     },
     opt={ANY_QUERY: True},
 )
-async def get_object(request: AnyRequest, key: FromPath[str]) -> Response[None] | Stream:
+async def get_object(request: AnyRequest, key: FromPath[str]) -> Response[bytes] | Stream:
     checked = await asyncio.to_thread(_verified, request, Method.GET, key)
     storage = services(request).application.storage
     found = await asyncio.to_thread(storage.stat, checked)
@@ -80,7 +80,7 @@ async def get_object(request: AnyRequest, key: FromPath[str]) -> Response[None] 
     }
     part = _part(request, found.size, headers["ETag"])
     if part is None:
-        return Response(None, status_code=416, headers={"Content-Range": f"bytes */{found.size}"})
+        return Response(b"", status_code=416, media_type=_BINARY, headers={"Content-Range": f"bytes */{found.size}"})
     start, length = part
     status = 200
     if length != found.size:

@@ -44,7 +44,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, body: str) -> None:
         """Raises IdempotencyKeyReusedError unless this request brought the same bytes."""
         if body != self.body:
-            raise _reused("the file")
+            raise _reused("what its body brought")
 
 
 class Idempotency:
@@ -111,7 +111,7 @@ def _judged(row: dict[str, Any], parameters: str) -> Replay:
     if row["job_id"] is None:
         raise _in_progress(row["lease_seconds_left"])
     if row["parameters"] != parameters:
-        raise _reused("other options or another source")
+        raise _reused("what it asks for")
     return Replay(job_id=JobId(str(row["job_id"])), body=row["body"])
 
 
@@ -124,5 +124,5 @@ def _in_progress(seconds: float) -> IdempotencyInProgressError:
 
 def _reused(what: str) -> IdempotencyKeyReusedError:
     return IdempotencyKeyReusedError(
-        f"This Idempotency-Key was used for another request ({what} differs). Use a new key for a new request.", differs=what
+        f"This Idempotency-Key was used for another request ({what} was another then). Use a new key for a new request.", differs=what
     )
