@@ -38,8 +38,10 @@ def _armed(order: str, with_signal: signal.Signals) -> None:
     name, _, hit = order.partition(":")
     point, remaining = CrashPoint(name), int(hit or 1)
     seen: Counter[CrashPoint] = Counter()
+    armed_before = _reach
 
     def act(reached: CrashPoint) -> None:
+        armed_before(reached)
         seen[reached] += 1
         if reached is point and seen[reached] == remaining:
             os.kill(os.getpid(), with_signal)
