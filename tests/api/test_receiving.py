@@ -258,7 +258,7 @@ def test_the_same_request_again_gets_the_first_job(http: httpx.Client, here: App
     first = post(http, key=key)
     assert first.status_code == 202
     with nothing_made(here, conninfo):
-        second = post(http, key=f'"{key"'})
+        second = post(http, key=f'"{key}"')
         assert second.status_code == 200
         assert second.json()["job_id"] == first.json()["job_id"]
 
