@@ -212,6 +212,23 @@ def test_cancelling_does_not_wait_for_a_silent_pipe(scripted: Scripted) -> None:
             scripted.client.import_file("users", stream, cancel=cancel)
 
 
+def test_a_pipe_that_ends_with_the_cancel_is_not_whole(scripted: Scripted) -> None:
+    """Ctrl-C ends the program that writes into the pipe, too: what came until then is no file."""
+    cancel = threading.Event()
+    receiver = Receiver()
+    scripted.answers(receiver)
+    reading, writing = os.pipe()
+    os.write(writing, b"email\n")
+
+    def end(_done: int, _total: int | None) -> None:
+        os.close(writing)
+        threading.Timer(0.02, cancel.set).start()
+
+    with os.fdopen(reading, "rb") as stream, pytest.raises(CancelledError):
+        scripted.client.import_file("users", stream, cancel=cancel, sent=end)
+    assert receiver.bodies == []
+
+
 def test_a_refusal_before_the_end_is_heard(scripted: Scripted, file: Path) -> None:
     """The server need not read all of what it does not want."""
     receiver = Receiver((1000, refusing(PayloadTooLargeError("too much"))))

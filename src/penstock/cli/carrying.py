@@ -61,8 +61,11 @@ class Carrier:
         files = self._request.files
         status = LANDED
         for number, file in enumerate(files, 1):
-            job = self.job_for(file)
-            status = worst(status, status_of(self.carry(job, number, len(files))))
+            try:
+                status = worst(status, status_of(self.carry(self.job_for(file), number, len(files))))
+            except PenstockError:
+                self._tell_left(files[number:])
+                raise
             if status in (FAILED, INTERRUPTED):
                 self._tell_left(files[number:])
                 break

@@ -20,7 +20,6 @@ _PATIENCE_SECONDS = 60.0  # for all attempts together
 _LONGEST_PAUSE_SECONDS = 30.0  # whatever Retry-After asks
 _PASSING = frozenset({502, 503})
 _IN_PROGRESS = "idempotency_in_progress"  # what is left of an attempt whose connection was lost; it passes
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _OFTEN = "Check the URL, that the server runs (`penstock serve` there), and that nothing between refuses the connection."
 
 
@@ -142,7 +141,7 @@ class Transport:
             raise FileChangedError("The file has not the size any more that it had at the start. Send it again.") from error
         except httpx.HTTPError as error:
             told = ServerUnreachableError(f"No answer from {self.url} ({_named(error)}). {_OFTEN}", url=self.url)
-            if again or isinstance(error, _UNSENT):
+            if again:
                 raise _AgainError(told) from error
             raise told from error
         if response.is_success or response.status_code in also_good:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 from penstock.errors import CancelledError, FileChangedError
 
 _BLOCK_BYTES = 256 * 1024
+# Ctrl-C reaches all of `producer | penstock import users -`: the pipe may end before our own signal is seen, and what came is not whole.
+_PARTING_SECONDS = 0.1
 _LOOK_SECONDS = 0.2  # how soon a cancel is seen while a pipe brings nothing
 
 Sent = Callable[[int, int | None], None]  # bytes of the file that were sent, bytes that it has (None: not known)
@@ -82,11 +84,12 @@ class Upload:
                 continue
             self._taken = self._taken or once
             if not (block := read(_BLOCK_BYTES)):
+                self._look(_PARTING_SECONDS if once else 0)
                 return
             yield block
 
-    def _look(self) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+    def _look(self, seconds: float = 0) -> None:
+        if self._cancel is not None and self._cancel.wait(seconds):
             raise CancelledError("Stopped while the file was being sent; the server keeps nothing of it.")
 
     def _check_size(self, done: int, file: BinaryIO, *, at_end: bool = False) -> None:
