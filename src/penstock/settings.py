@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     )
     import_workers: int = _setting(
         10,
-        "How many database operations one process has under way at most; the size of its connection pool. Too high crowds out other users "
+        "How many database operations one process has under way at most: imports, requests and upkeep. Too high crowds out other users "
         "of the database, too low leaves its cores idle.",
         allowed="a whole number from 1 to 10",
         aliases=("WORKER_POOL_SIZE",),

@@ -63,16 +63,21 @@ class Consumer:
             began = asyncio.get_running_loop().time()
             try:
                 await self._connected()
-            except _OUTAGES as error:
+            except Exception as error:  # noqa: BLE001 - a worker that takes nothing more without a word is worse than any of them
                 if asyncio.get_running_loop().time() - began > _BACKOFF_SECONDS[1]:
                     pause = _BACKOFF_SECONDS[0]
-                get_logger(__name__).warning(
-                    "the queue cannot be reached; trying again", kind=_cause(error), seconds=pause, running=self.running
-                )
+                self._tell(error, pause)
                 if not self._stopping:
                     self._news.clear()
                     await self._sleep(pause)
                 pause = min(pause * 2, _BACKOFF_SECONDS[1])
+
+    def _tell(self, error: Exception, pause: float) -> None:
+        log = get_logger(__name__)
+        if isinstance(error, _OUTAGES):
+            log.warning("the queue cannot be reached; trying again", kind=_cause(error), seconds=pause, running=self.running)
+        else:
+            log.error("taking jobs broke; trying again", seconds=pause, running=self.running, exc_info=error)
 
     async def finished(self, seconds: float) -> bool:
         """Whether all that was running has ended within that time."""
