@@ -41,7 +41,7 @@ def test_jobs_are_paged_newest_first(http: httpx.Client, make_job: MakeJob) -> N
     found: list[str] = []
     cursor = None
     for _ in range(3):
-        parameters: dict[str, str | int] = {"resource": "articles", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        parameters: dict[str, str | int] = {"resource": "articles", "limit": 2, **({"cursor": cursor} if cursor else {})}
         page = http.get("/v1/imports", params=parameters).json()
         found += [job["job_id"] for job in page["items"]]
         cursor = page["next"]

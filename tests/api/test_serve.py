@@ -27,6 +27,11 @@ def _waiting_job(environment: dict[str, str], folder: Path, *, queued: bool = Fa
         return here.imports.create("users", str(folder / "waiting.csv"), read=ReadOptions(), options=ImportOptions(), queued=queued)
 
 
+def _waits_for_a_lock(database: str) -> bool:
+    with psycopg.connect(database) as looking:
+        return looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+
 def _environment(database: str, folder: Path) -> dict[str, str]:
     return {"DATABASE_URL": database, "PENSTOCK_DATA_DIR": str(folder / "data")}
 
@@ -62,6 +67,7 @@ def test_a_job_under_way_is_left_to_the_next_server(run_penstock: Penstock, data
         other.execute("LOCK TABLE users IN EXCLUSIVE MODE")
         with serving(run_penstock, env=environment | {"SHUTDOWN_GRACE_SECONDS": "3"}) as served:
             assert until(lambda: served.http.get(f"/v1/jobs/{job.job_id}").json()["status"] == "PROCESSING")
+            assert until(lambda: _waits_for_a_lock(database))
             assert served.stop(10) == 0
     with serving(run_penstock, env=environment) as served:
         assert until(lambda: served.http.get(f"/v1/jobs/{job.job_id}").json()["status"] == "COMPLETED")
@@ -97,9 +103,7 @@ def test_a_second_signal_ends_at_once(run_penstock: Penstock, database: str, pro
         proxy.resume()
 
 
-def test_an_outage_of_the_database_is_told(
-    run_penstock: Penstock, database: str, proxied: Callable[[str], Proxy], tmp_path: Path
-) -> None:
+def test_an_outage_of_the_database_is_told(run_penstock: Penstock, database: str, proxied: Callable[[str], Proxy], tmp_path: Path) -> None:
     """503 with Retry-After and nothing of what lies inside; alive all the while, and back with the database."""
     proxy = proxied(database)
     with serving(run_penstock, "--no-worker", env=_environment(proxy.conninfo, tmp_path) | {"CONNECTION_TIMEOUT": "1"}) as served:
@@ -151,9 +155,8 @@ def test_others_are_not_let_in_without_sign_in(run_penstock: Penstock, host: str
 
 def test_a_resource_may_not_take_an_address_of_the_api(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
     """It would be unreachable, or hide the API's own."""
-    (tmp_path / "jobs.yaml").write_text(
-        "name: jobs\nschema:\n  primaryKey: id\n  fields:\n    - {name: id, type: string, format: uuid}\n    - {name: note, type: string}\n", encoding="utf-8"
-    )
+    fields = "[{name: id, type: string, format: uuid}, {name: note, type: string}]"
+    (tmp_path / "jobs.yaml").write_text(f"name: jobs\nschema: {{primaryKey: id, fields: {fields}}}\n", encoding="utf-8")
     environment = _environment(database, tmp_path) | {"PENSTOCK_RESOURCES": str(tmp_path / "jobs.yaml")}
     ended = run_penstock("serve", "--port", str(free_port()), "--no-worker", env=environment)
     assert (ended.returncode, "no resource may have them: jobs" in ended.stderr) == (2, True)

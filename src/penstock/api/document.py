@@ -13,8 +13,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Server, Tag
 from litestar.params import FromPath
 
-from penstock.api.examples import EXAMPLES
+from penstock.api.examples import ERROR_RECORD, EXAMPLES
 from penstock.api.problems import problems
+from penstock.api.reports import REJECTED_TYPES
 from penstock.api.resources import stored_schema
 from penstock.api.services import AnyRequest
 from penstock.errors import InvalidOptionError, RouteNotFoundError
@@ -55,6 +56,7 @@ def document(app: Litestar, registry: Registry, public_url: str | None) -> bytes
     plugin.on_app_init(AppConfig(openapi_config=config))
     schema = plugin.provide_openapi_schema()
     _describe_records(schema, registry)
+    _describe_reports(schema)
     _describe_request_ids(schema)
     for name, example in EXAMPLES.items():
         schema["components"]["schemas"][name]["examples"] = [example]
@@ -72,8 +74,23 @@ def _describe_records(schema: dict[str, Any], registry: Registry) -> None:
     _answers(schema, "/{user_id}", user)
 
 
+def _describe_reports(schema: dict[str, Any]) -> None:
+    """Both come in several formats, which a handler's one media type cannot say."""
+    record = {"type": "object", "examples": [ERROR_RECORD]}
+    text = {"schema": {"type": "string"}}
+    errors = {"application/x-ndjson": text, "text/csv": text, "application/json": {"schema": {"type": "array", "items": record}}}
+    _content(schema, "/v1/imports/{job_id}/errors")["content"] = errors
+    rejected = {kind: {"schema": {"description": "The file's own format."}} for kind in REJECTED_TYPES.values()}
+    _content(schema, "/v1/imports/{job_id}/rejected")["content"] = rejected
+
+
+def _content(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    response: dict[str, Any] = schema["paths"][path]["get"]["responses"]["200"]
+    return response
+
+
 def _answers(schema: dict[str, Any], path: str, record: dict[str, Any]) -> None:
-    schema["paths"][path]["get"]["responses"]["200"]["content"] = {"application/json": {"schema": record}}
+    _content(schema, path)["content"] = {"application/json": {"schema": record}}
 
 
 def _describe_request_ids(schema: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ _LINKS = JobLinks(
     cancel=f"{_BASE}/cancel",
     retry=f"{_BASE}/retry",
 )
-_PROBLEM = {
+ERROR_RECORD = {
     "row": 42,
     "line": 43,
     "type": "VALIDATION_ERROR",
@@ -53,10 +53,15 @@ _JOB = JobView(
     warnings=[],
     error_summary=[
         ErrorSummary(
-            type="VALIDATION_ERROR", code="invalid_email_format", field="email", count=1, first_rows=[42], message=str(_PROBLEM["message"])
+            type="VALIDATION_ERROR",
+            code="invalid_email_format",
+            field="email",
+            count=1,
+            first_rows=[42],
+            message=str(ERROR_RECORD["message"]),
         )
     ],
-    errors=[_PROBLEM],
+    errors=[ERROR_RECORD],
     errors_url=_LINKS.errors,
     download_url=None,
     error=None,

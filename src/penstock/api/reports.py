@@ -14,7 +14,7 @@ from penstock.api.streaming import download
 from penstock.errors import InvalidIdError, InvalidOptionError, JobNotFoundError, UsageError
 from penstock.formats.reporting import ReportFormat, encoded
 
-_MEDIA_TYPES = {
+REJECTED_TYPES = {
     "csv": "text/csv",
     "ndjson": "application/x-ndjson",
     "json": "application/json",
@@ -60,7 +60,7 @@ def get_rejected(request: AnyRequest, job_id: JobIdPath) -> Stream:
     imports = services(request).application.imports
     job = imports.get(job_id_of(job_id))
     form = job.format or "ndjson"
-    return download(imports.rejected(job.job_id), media_type=_MEDIA_TYPES[form], name=f"{job.job_id}-rejected.{form}")
+    return download(imports.rejected(job.job_id), media_type=REJECTED_TYPES[form], name=f"{job.job_id}-rejected.{form}")
 
 
 ROUTES = [list_errors, get_rejected]

@@ -31,7 +31,7 @@ _START_SECONDS = 15.0
 _KEEP_UP_SECONDS = 2.0
 _LEAST_PAUSE, _MOST_PAUSE = 1.0, 30.0
 _TIDY_SECONDS = 0.5
-_RESERVE_SECONDS = 1.0  # of the grace, for closing what is open
+_RESERVE_SECONDS = 0.5  # of the grace, for closing what is open
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
