@@ -1,7 +1,7 @@
 """A process that stores: `python filler.py KEY MIB WHAT`, in an environment that names the storage.
 
-WHAT is `whole` (it writes the object's size, and by how many bytes this process has grown at its largest), or `stuck`: after the last byte it
-says so and waits to be killed.
+WHAT is `whole` (it writes the object's size, and by how many bytes this process has grown at its largest), or `stuck`: after the last
+byte it says so and waits to be killed.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, closing
 from datetime import timedelta
 
+import obstore
 import pytest
 
 from penstock.errors import ObjectNotFoundError, StorageUnavailableError
@@ -218,6 +219,20 @@ def test_identity(stored: Place) -> None:
     other = {"PENSTOCK_DATA_DIR": stored.env["PENSTOCK_DATA_DIR"] + "-other", "S3_BUCKET": "other"}
     changed = "PENSTOCK_DATA_DIR" if stored.kind == "folder" else "S3_BUCKET"
     assert stored.again(**{changed: other[changed]}).identity != stored.storage.identity
+
+
+def test_no_asynchronous_call_of_obstore(stored: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one a process died at its exit now and then. That is a race, so it is the calls that are looked for."""
+    names = [name for name in dir(obstore) if name.endswith("_async")]
+    assert {"put_async", "head_async", "get_async", "open_writer_async"} <= set(names)
+    for name in names:
+        monkeypatch.delattr(obstore, name)
+    put(stored.storage, stored.key(), chunks(9 * MIB))
+
+    async def streamed() -> int:
+        return sum([len(block) async for block in await stored.storage.stream(stored.key())])
+
+    assert asyncio.run(streamed()) == 9 * MIB
 
 
 NO_KEYS = ("", "/a", "a/", "a//b", "..", "a/../b", "a/./b", ".partial/x", "a/.b", "ü", "a b", "a\0", "a\n", "a\\b", "a?b", "a" * 600)

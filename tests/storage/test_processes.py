@@ -27,12 +27,13 @@ def test_memory_does_not_grow_with_the_object(stored: Place) -> None:
     """80 MB pass through a process that grows by less than that: by the parts that are under way to a bucket, by little for a folder."""
     with filler(stored, 80, "whole") as process:
         size, growth = map(int, process.communicate(timeout=_SECONDS)[0].split())
+    assert process.returncode == 0  # it ends as well as it worked
     assert size == 80 * MIB
     assert growth < (16 if stored.kind == "folder" else 64) * MIB
 
 
 def test_a_killed_process_leaves_nothing_to_see(stored: Place) -> None:
-    """Its object is not there, what lay there before still is. What it left in a folder is swept away; a bucket's rules do that themselves."""
+    """Its object is not there, what lay there before still is. What it left in a folder is swept; a bucket's own rules do that there."""
     with filler(stored, 20, "stuck") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "stuck\n"

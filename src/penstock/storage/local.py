@@ -4,32 +4,28 @@ A name that begins with a dot is no key, so `.partial` and the mark cannot be re
 system renames atomically.
 """
 
-import asyncio
 import errno
+import functools
 import os
 import stat as modes
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from penstock.errors import ObjectNotFoundError, StorageUnavailableError
 from penstock.storage.keys import checked, is_key
 from penstock.storage.links import make_link
 from penstock.storage.model import Key, Method, SignedLink, StoredObject
 from penstock.storage.partial import FOLDER_MODE, PartialFile, make_folders, sync_folder
-from penstock.storage.waiting import uncut
+from penstock.storage.threads import in_thread, pour, streamed
 
 BLOCK_BYTES = 1024 * 1024
 _MARK = ".penstock-storage"
 _PARTIAL = ".partial"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class LocalStorage:
@@ -49,18 +45,12 @@ class LocalStorage:
 
     async def put(self, key: Key, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:  # noqa: ARG002 - a folder keeps none
         target = self._path(key)
-        partial = await _in_thread(self._begin)
+        partial = await in_thread(self._begin)
         try:
-            held = bytearray()
-            async for chunk in chunks:
-                held += chunk
-                if len(held) >= BLOCK_BYTES:  # a thread for each small chunk would cost more than the writing
-                    await _in_thread(_write, partial, held)
-                    held = bytearray()
-            await _in_thread(_write, partial, held)
-            return await _in_thread(self._publish, partial, key, target)
+            await pour(chunks, functools.partial(_write, partial))
+            return await in_thread(self._publish, partial, key, target)
         finally:
-            await _in_thread(partial.__exit__, None, None, None)
+            await in_thread(partial.__exit__, None, None, None)
 
     def write(self, key: Key, chunks: Iterable[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:  # noqa: ARG002 - as above
         target = self._path(key)
@@ -77,16 +67,7 @@ class LocalStorage:
         return _blocks(self._opened(key, offset, version), key, length)
 
     async def stream(self, key: Key, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
-        blocks = _blocks(await _in_thread(self._opened, key, offset, None), key, length)
-
-        async def generate() -> AsyncGenerator[bytes, None]:
-            try:
-                while (block := await _in_thread(next, blocks, None)) is not None:
-                    yield block
-            finally:
-                blocks.close()
-
-        return generate()
+        return streamed(_blocks(await in_thread(self._opened, key, offset, None), key, length))
 
     def sign(self, method: Method, key: Key, expires: timedelta, *, filename: str | None = None) -> SignedLink:
         return make_link(self._secret, method, checked(key), expires, filename)
@@ -157,7 +138,7 @@ def _marked(root: Path) -> str:
     return mark.read_text().strip()
 
 
-def _write(partial: PartialFile, block: bytes | bytearray) -> None:
+def _write(partial: PartialFile, block: bytes) -> None:
     with _translated("written to"):
         partial.write(block)
 
@@ -210,11 +191,6 @@ def _walk(folder: Path, above: str, prefix: str) -> Iterator[StoredObject]:
         elif path.startswith(prefix) and is_key(path):
             with suppress(ObjectNotFoundError), _translated("read", Key(path)):
                 yield _described(Key(path), (folder / name).stat())
-
-
-async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Not cut short when the task is cancelled: the thread goes on, and would write to a file that is closed and reused meanwhile."""
-    return await uncut(asyncio.to_thread(function, *arguments, **named))
 
 
 @contextmanager

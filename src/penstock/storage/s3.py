@@ -1,9 +1,14 @@
-"""Storage in a bucket, through obstore. Objects are read in ranges, each a request with a time-out of its own, and stored in parts."""
+"""Storage in a bucket, through obstore. Objects are read in ranges, each a request with a time-out of its own, and stored in parts.
+
+Only obstore's synchronous calls are used, in threads: a process that had used its asynchronous ones died at its exit now and then, after
+all was done, with SIGABRT or SIGBUS (docs/decisions/storage.md).
+"""
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -17,7 +22,7 @@ from penstock.storage.disposition import attachment
 from penstock.storage.keys import checked, is_key
 from penstock.storage.model import Key, Method, SignedLink, StoredObject
 from penstock.storage.presigning import with_parameters
-from penstock.storage.waiting import uncut
+from penstock.storage.threads import in_thread, pour, streamed
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config  # not there at run time
@@ -43,35 +48,46 @@ class S3Storage:
         return f"s3:{self._endpoint or 'aws'}/{self._bucket}"
 
     async def put(self, key: Key, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:
-        with self._translated(key, writing=True):
-            file = obstore.open_writer_async(self._store, checked(key), **self._writing(content_type))
+        file = await in_thread(self._begin, key, content_type)
         try:
-            async for chunk in chunks:
-                with self._translated(key, writing=True):
-                    await uncut(file.write(chunk))  # cancelled in the middle of a part it could not be aborted
+            await pour(chunks, partial(self._write_to, file, key))
         except BaseException as error:
-            # With an error, leaving the context aborts the upload; its parts do not stay.
-            with self._logged():
-                await uncut(file.__aexit__(type(error), error, error.__traceback__))
+            await in_thread(self._abort, file, error)
             raise
-        with self._translated(key, writing=True):
-            await uncut(file.close())
-            return _described(await obstore.head_async(self._store, key))
+        return await in_thread(self._complete, file, key)
 
     def write(self, key: Key, chunks: Iterable[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:
-        with self._translated(key, writing=True):
-            file = obstore.open_writer(self._store, checked(key), **self._writing(content_type))
+        file = self._begin(key, content_type)
         try:
             for chunk in chunks:
-                with self._translated(key, writing=True):
-                    file.write(chunk)
+                self._write_to(file, key, chunk)
         except BaseException as error:
-            with self._logged():
-                file.__exit__(type(error), error, error.__traceback__)
+            self._abort(file, error)
             raise
+        return self._complete(file, key)
+
+    def _begin(self, key: Key, content_type: str) -> "obstore.WritableFile":
+        attributes = {"Content-Type": content_type, "Content-Disposition": "attachment"}
+        with self._translated(key, writing=True):
+            return obstore.open_writer(
+                self._store, checked(key), attributes=attributes, buffer_size=self._part_bytes, max_concurrency=_PARTS_AT_ONCE
+            )
+
+    def _write_to(self, file: "obstore.WritableFile", key: Key, block: bytes) -> None:
+        with self._translated(key, writing=True):
+            file.write(block)
+
+    def _complete(self, file: "obstore.WritableFile", key: Key) -> StoredObject:
         with self._translated(key, writing=True):
             file.close()
             return _described(obstore.head(self._store, key))
+
+    def _abort(self, file: "obstore.WritableFile", error: BaseException) -> None:
+        """With an error, leaving its context aborts the upload and its parts do not stay. A fault in that must not hide the error."""
+        try:
+            file.__exit__(type(error), error, error.__traceback__)
+        except (BaseError, OSError) as fault:
+            self._log(fault)
 
     def stat(self, key: Key) -> StoredObject:
         with self._translated(key):
@@ -90,16 +106,7 @@ class S3Storage:
             yield bytes(block)
 
     async def stream(self, key: Key, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
-        with self._translated(key):
-            found = _described(await obstore.head_async(self._store, checked(key)))
-        return self._stream(found, offset, length)
-
-    async def _stream(self, found: StoredObject, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
-        for start, end in _ranges(found.size, offset, length):
-            with self._translated(found.key):
-                answer = await obstore.get_async(self._store, found.key, options={"range": (start, end), "if_match": found.version})
-                block = await answer.bytes_async()
-            yield bytes(block)
+        return streamed(await in_thread(self.read, key, offset, length))
 
     def sign(self, method: Method, key: Key, expires: timedelta, *, filename: str | None = None) -> SignedLink:
         made = datetime.now(UTC)
@@ -139,13 +146,6 @@ class S3Storage:
         """Parts that a killed process left are the bucket's to remove, by a lifecycle rule; nobody sees them."""
         return 0
 
-    def _writing(self, content_type: str) -> dict[str, Any]:
-        return {
-            "attributes": {"Content-Type": content_type, "Content-Disposition": "attachment"},
-            "buffer_size": self._part_bytes,
-            "max_concurrency": _PARTS_AT_ONCE,
-        }
-
     @contextmanager
     def _translated(self, key: Key | None, *, writing: bool = False) -> Iterator[None]:
         try:
@@ -164,14 +164,6 @@ class S3Storage:
         except BaseError as error:
             self._log(error)
             raise StorageUnavailableError("The object storage does not answer as it should. Try again; else check AWS_ENDPOINT.") from error
-
-    @contextmanager
-    def _logged(self) -> Iterator[None]:
-        """For cleaning up behind an error, which must not be hidden by another."""
-        try:
-            yield
-        except (BaseError, OSError) as error:
-            self._log(error)
 
     def _log(self, error: BaseException) -> None:
         get_logger(__name__).warning("object storage failed", bucket=self._bucket, error=str(error).partition("\n\nDebug source")[0])
