@@ -109,7 +109,8 @@ def errors(  # noqa: PLR0917 - Typer passes them by name
     server: ServerOption = None,  # noqa: ARG001
 ) -> int:
     """Every problem of a job, with row, line, field, value, code and reason."""
-    from penstock.cli.reports import ReportFormat, check_target, format_of, save, write_errors  # noqa: PLC0415 - not needed for --help
+    from penstock.cli.reports import check_target, format_of, save, write_errors  # noqa: PLC0415 - not needed for --help
+    from penstock.formats.reporting import ReportFormat  # noqa: PLC0415 - imports Polars
 
     session: Session = ctx.obj
     for option, path in (("--output", output), ("--rejected", rejected)):

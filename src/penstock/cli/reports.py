@@ -1,28 +1,15 @@
 """Reports as files: the problems as NDJSON, CSV or JSON, and the records to mend in their own format."""
 
-import csv
-import io
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from penstock.errors import InvalidOptionError
-
-COLUMNS = ("row", "line", "type", "code", "field", "value", "message", "record")
-
-
-class ReportFormat(StrEnum):
-    NDJSON = "ndjson"
-    CSV = "csv"
-    JSON = "json"
-
+from penstock.formats.reporting import ReportFormat, encoded
 
 _BY_SUFFIX = {".ndjson": ReportFormat.NDJSON, ".jsonl": ReportFormat.NDJSON, ".csv": ReportFormat.CSV, ".json": ReportFormat.JSON}
 
@@ -36,46 +23,16 @@ def format_of(path: Path) -> ReportFormat:
 
 def write_errors(records: Iterable[dict[str, Any]], form: ReportFormat, out: BinaryIO) -> int:
     """Write error records as they come, with flat memory; how many."""
-    return {ReportFormat.NDJSON: _ndjson, ReportFormat.JSON: _json, ReportFormat.CSV: _csv}[form](records, out)
-
-
-def _ndjson(records: Iterable[dict[str, Any]], out: BinaryIO) -> int:
     written = 0
-    for record in records:
-        out.write(msgspec.json.encode(record) + b"\n")
-        written += 1
-    return written
 
-
-def _json(records: Iterable[dict[str, Any]], out: BinaryIO) -> int:
-    written = 0
-    out.write(b"[")
-    for written, record in enumerate(records, 1):
-        out.write((b",\n" if written > 1 else b"\n") + msgspec.json.encode(record))
-    out.write(b"\n]\n" if written else b"]\n")
-    return written
-
-
-def _csv(records: Iterable[dict[str, Any]], out: BinaryIO) -> int:
-    """RFC 4180, UTF-8. The record is a cell of JSON; no value is an empty cell."""
-    text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=False)
-    written = 0
-    try:
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal written
         for record in records:
-            writer.writerow([_cell(name, record.get(name)) for name in COLUMNS])
             written += 1
-        text.flush()
-    finally:
-        text.detach()  # the stream is the caller's to close
+            yield record
+
+    out.writelines(encoded(counted(), form))
     return written
-
-
-def _cell(name: str, value: Any) -> Any:
-    if name == "record" or isinstance(value, dict | list | bool):
-        return msgspec.json.encode(value).decode()
-    return value
 
 
 def check_target(option: str, path: Path, sources: Iterable[str] = ()) -> None:

@@ -1,5 +1,6 @@
 """What a command has at hand: the settings, the application behind it, and two consoles."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -99,6 +100,8 @@ class Session:
         assert self.server is not None
         # This machine's settings are of no concern to the server, and may be wrong.
         configure_logs(LogLevel((self.log_level or "warning").upper()))
+        # What is tried again and comes through is of interest to nobody who has not asked for the log.
+        logging.getLogger("stamina").setLevel(logging.NOTSET if self.log_level else logging.ERROR)
         with Server(self.server) as server:
             yield server
 
