@@ -164,7 +164,7 @@ async def create_upload(request: AnyRequest) -> UploadOffer:
     filename, resource = given.get("filename"), given.get("resource")
     if not isinstance(filename, str) or not filename:
         raise InvalidOptionError("filename: must be the file's name; its ending tells the format.", option="filename")
-    if resource is not None:
+    if "resource" in given:
         if not isinstance(resource, str):
             raise InvalidOptionError("resource: must be a text.", option="resource")
         application.registry.get(resource)
