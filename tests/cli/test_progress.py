@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from penstock.cli.progress import LINE_EVERY_SECONDS, Bar, Lines, Pace, Silent, view_for
+from penstock.cli.progress import LINE_EVERY_SECONDS, Bar, Lines, Pace, Sent, Silent, view_for
 from penstock.cli.terminal import clean, duration, size
 from penstock.imports.service import Progress
 from penstock.jobs.model import JobId
@@ -59,6 +59,20 @@ def test_lines_come_every_few_seconds() -> None:
     assert out.getvalue().count("\n") == 2
     assert out.getvalue().startswith(f"{SHOWN}: 50%, 10 rows")
     assert "2 rejected" in out.getvalue()
+
+
+def test_what_is_sent_has_bytes_and_no_rows() -> None:
+    """With the share that is done where the size is known; of a pipe nobody knows it."""
+    for sent, shown in ((Sent(500, 1000), "users.csv: 50%, 500 B of 1.0 kB sent"), (Sent(500, 0), "users.csv: 500 B sent")):
+        clock, out = Clock(), io.StringIO()
+        lines = Lines(Console(file=out, width=160), "users.csv", clock)
+        clock.now += LINE_EVERY_SECONDS
+        lines(sent)
+        assert out.getvalue() == shown + "\n"
+        bar = Bar(Console(file=out, width=160), "users.csv", clock)
+        bar(sent)
+        Console(file=out, width=160).print(bar.render())
+        assert "rows" not in out.getvalue()
 
 
 def test_the_bar_fits_any_terminal() -> None:

@@ -24,7 +24,9 @@ from penstock.formats.model import Format, ReadOptions
 from penstock.jobs.model import Empty, ImportOptions, Mode
 from tests.client.conftest import JOB, Answer, Handler, Scripted, dropping, good, job_json, refusing
 
-ACCEPTED = b'{"job_id": "%s", "status": "PENDING"}' % JOB.job_id.encode()
+ACCEPTED = msgspec.json.encode(
+    {"job_id": JOB.job_id, "type": "IMPORT", "resource": "users", "status": "PENDING", "created_at": JOB.created_at, "links": {}}
+)
 
 
 @pytest.fixture
@@ -270,3 +272,15 @@ def test_a_repeated_request_gives_the_first_job(scripted: Scripted) -> None:
 
     scripted.answers(replayed, good(job_json()))
     assert scripted.client.import_file("users", io.BytesIO(b"email\n")) == JOB
+
+
+def test_a_server_that_goes_away_after_taking_the_file(scripted: Scripted) -> None:
+    """The job is there, so its id is given, with what the answer told of it."""
+
+    def taking(handler: Handler) -> None:
+        handler.body()
+        handler.send(202, ACCEPTED)
+
+    scripted.answers(taking, dropping)
+    job = scripted.client.import_file("users", io.BytesIO(b"email\n"), name="users.csv")
+    assert (job.job_id, job.source_name, job.status) == (JOB.job_id, "users.csv", "PENDING")

@@ -8,7 +8,7 @@ from penstock.errors import PenstockError
 from penstock.jobs.model import Job
 
 _LOOK_SECONDS = 1.0
-_SERVERS_OWN = 500  # from this status on an error says nothing about the job
+SERVERS_OWN = 500  # from this status on an error says nothing about the job
 _FUTILE_STREAMS = 2  # in a row without an event: something between holds them back
 
 
@@ -50,6 +50,6 @@ def _patiently(look: Callable[[], Job], seconds: float) -> Job:
         try:
             return look()
         except PenstockError as error:
-            if error.http_status < _SERVERS_OWN or time.monotonic() >= deadline:
+            if error.http_status < SERVERS_OWN or time.monotonic() >= deadline:
                 raise
         time.sleep(_LOOK_SECONDS)

@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
-from penstock.client.following import followed
+from penstock.client.following import SERVERS_OWN, followed
 from penstock.client.lines import data_of, lines_of
 from penstock.client.schemas import ResourceList, ResourceView, resource_of
 from penstock.client.transport import Transport
 from penstock.client.uploads import Sent, Upload
-from penstock.client.wire import Accepted, Health, JobPage, decoded, fields_of, job_of
+from penstock.client.wire import Health, JobPage, decoded, fields_of, job_of
+from penstock.errors import PenstockError
 from penstock.formats.model import ReadOptions
 from penstock.jobs.model import ImportOptions, Job, JobId
 from penstock.resources.describing import ResourceDescription
@@ -81,7 +82,13 @@ class Server:
             return (upload.headers | {"Idempotency-Key": key}, iter(upload)) if upload.restart() else None
 
         answer = self._transport.send("/v1/imports", body, answer_seconds=_ANSWER_SECONDS)
-        return self.get(JobId(decoded(answer, Accepted).job_id))
+        accepted = job_of(decoded(answer, dict) | {"source_name": shown})
+        try:
+            return self.get(accepted.job_id)
+        except PenstockError as error:
+            if error.http_status < SERVERS_OWN:
+                raise
+            return accepted  # the job is there; that nobody can look at it now must not hide its id
 
     def get(self, job_id: JobId) -> Job:
         """The job with its first errors. Raises JobNotFoundError."""

@@ -24,10 +24,6 @@ class JobPage(msgspec.Struct):
     next: str | None = None
 
 
-class Accepted(msgspec.Struct):
-    job_id: str
-
-
 # A member that another version of the server leaves out.
 _ABSENT: dict[str, Any] = {
     "mode": "upsert",
