@@ -1,5 +1,7 @@
 # Services for the tests: found where they run, else installed and started. Sourced by .ci/run.
 
+. .ci/object_storage.sh
+
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 apt_install() { # apt_install PACKAGE... : from the system's package index

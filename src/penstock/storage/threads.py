@@ -11,7 +11,7 @@ _GATHERED_BYTES = 1024 * 1024  # a thread for each small chunk would cost more t
 
 
 async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Waits to the end also when the task is cancelled, and is cancelled then: the thread goes on in any case, and what it works on must not
+    """Waits to the end also when the task is cancelled, and is cancelled then: the thread goes on anyway, and what it works on must not
     be closed, or aborted, under it. The function must be bounded by itself.
     """
     task = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named))
