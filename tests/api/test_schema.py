@@ -69,7 +69,7 @@ def _ask(operation: Operation, session: requests.Session, mode: GenerationMode) 
     try:
         cases = operation.as_strategy(generation_mode=mode)
 
-        @settings(max_examples=12, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=8, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(cases)
         def ask(case: Case[Any]) -> None:
             case.validate_response(case.call(session=session, timeout=20), checks=CHECKS)

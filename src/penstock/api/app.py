@@ -1,9 +1,11 @@
 """The HTTP application, put together: routes, conventions, errors, document."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Router
+from litestar.routes import HTTPRoute
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from penstock.api import document, jobs, operations, previewing, receiving, records, reports, resources, storage_routes
@@ -48,7 +50,7 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
         logging_config=None,
         debug=False,
     )
-    app.conventions = Conventions(app.answer, most_requests=MOST_REQUESTS)
+    app.conventions = Conventions(app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app))
     imports = application.imports
     app.services = Services(
         application=application,
@@ -58,6 +60,12 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
     )
     app.state["document"] = document.document(app, application.registry, application.settings.public_url)
     return app
+
+
+def _route_finder(app: Service) -> Callable[[Scope], str]:
+    """The router's own template will not do: methods of one address may name its parameter differently, and it keeps the last."""
+    templates = {id(handler): route.path_format for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers}
+    return lambda scope: templates.get(id(scope.get("route_handler")), "(none)")
 
 
 __all__ = ["create_app"]

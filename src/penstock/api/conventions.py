@@ -7,7 +7,7 @@ on requests under way, the headers that protect, and one access line per request
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -32,10 +32,14 @@ _NO_STATUS, _CLIENT_GONE = 0, 499
 
 
 class Conventions:
-    """Wraps the whole application. `most_requests` is how many may be under way at once; one more is refused (503 overloaded)."""
+    """Wraps the whole application. `most_requests` is how many may be under way at once; one more is refused (503 overloaded).
 
-    def __init__(self, app: ASGIApp, *, most_requests: int) -> None:
+    `route_of` gives the template of the route that a request was led to, for the access line.
+    """
+
+    def __init__(self, app: ASGIApp, *, most_requests: int, route_of: Callable[[Scope], str]) -> None:
         self._app = app
+        self._route_of = route_of
         self._most_requests = most_requests
         self._under_way = 0
 
@@ -71,7 +75,7 @@ class Conventions:
                 get_logger(__name__).error("the answer broke off", exc_info=error)
                 raise
         finally:
-            _access_line(scope, method, status or _CLIENT_GONE, time.perf_counter() - began)
+            _access_line(method, self._route_of(scope), status or _CLIENT_GONE, time.perf_counter() - began)
 
     def _refusal(self, scope: HTTPScope) -> PenstockError | None:
         if self._under_way > self._most_requests:
@@ -143,10 +147,10 @@ def _rewritten(scope: HTTPScope) -> HTTPScope:
     return scope
 
 
-def _access_line(scope: HTTPScope, method: str, status: int, seconds: float) -> None:
+def _access_line(method: str, route: str, status: int, seconds: float) -> None:
     facts: dict[str, Any] = {
         "method": method,
-        "route": scope.get("path_template") or "(none)",
+        "route": route,
         "status": status,
         "ms": round(seconds * 1000, 1),
     }
