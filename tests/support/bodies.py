@@ -1,5 +1,6 @@
 """Requests as bytes on a socket: what no decent client would send."""
 
+import re
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ def form(*parts: bytes) -> bytes:
 
 
 def raw_request(url: str, head: Iterable[str], pieces: Iterable[bytes], *, hang_up: bool = False, seconds: float = 30) -> bytes:
-    """Send a request as it is and read the answer until the server closes. `hang_up`: end the sending side after the last piece.
+    """Send a request as it is and read the answer, as far as its Content-Length says. `hang_up`: end the sending side after the last piece.
 
     An answer may be lost where the server closed while there was still something to read for it: then what came is empty.
     """
@@ -33,6 +34,19 @@ def raw_request(url: str, head: Iterable[str], pieces: Iterable[bytes], *, hang_
                 connection.sendall(piece)
             if hang_up:
                 connection.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
+            return _answer(connection)
         except ConnectionError:
             return b""
+
+
+def _answer(connection: socket.socket) -> bytes:
+    held = b""
+    while not _is_whole(held) and (block := connection.recv(65536)):
+        held += block
+    return held
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    return bool(end) and length is not None and len(body) >= int(length[1])

@@ -26,7 +26,7 @@ SQL = load("penstock.intake", "files.sql")
 
 Connection = psycopg.Connection[Any]
 _DAY_SECONDS = 24 * 3600
-_ENDING = re.compile(r"(\.(?:csv|tsv|ndjson|jsonl|json|parquet))?(\.(?:gz|gzip|zst|zstd))?$", re.IGNORECASE | re.ASCII)
+_ENDING = re.compile(r"(\.(?:csv|tsv|ndjson|jsonl|json|parquet))?(\.(?:gz|gzip|zst|zstd))?\Z", re.IGNORECASE | re.ASCII)
 
 
 class Files:

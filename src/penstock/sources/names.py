@@ -4,9 +4,11 @@ import re
 import unicodedata
 from email.message import Message
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 MOST_CHARACTERS = 255
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # marks that turn the direction of writing can forge an ending
+_EXTENDED = re.compile(r"(?i)\bfilename\*\s*=\s*([a-z0-9_.-]+)'[^']*'([^;\s]*)", re.ASCII)
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -26,9 +28,14 @@ def disposition_name(header: str | None) -> str | None:
     """The file's name in a Content-Disposition header, `filename*` of RFC 8187 included, as it stands there."""
     if not header:
         return None
+    if extended := _EXTENDED.search(header):  # it goes before a plain `filename`, wherever it stands
+        try:
+            return unquote(extended[2], encoding=extended[1])
+        except LookupError:
+            return unquote(extended[2])
     message = Message()
     try:
         message["Content-Disposition"] = header
         return message.get_filename()
-    except (ValueError, LookupError):  # a line end in the header; a character set that nobody knows
+    except ValueError:  # a line end in the header
         return None
