@@ -17,6 +17,7 @@ from penstock.bootstrap import Application
 from penstock.errors import DatabaseUnavailableError, OverloadedError
 from penstock.jobs.model import JobId
 from tests.api.conftest import MakeJob
+from tests.support.serving import Served
 
 
 def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -35,6 +36,14 @@ def test_a_job_is_followed_to_its_end(http: httpx.Client, here: Application, mak
         here.imports.run(job.job_id, progress=lambda _: None, cancel=threading.Event())
         states = [view["status"] for view in followed]
     assert states[-1] == "COMPLETED"
+
+
+def test_a_follower_may_leave(served: Served, http: httpx.Client, make_job: MakeJob) -> None:
+    """Its stream ends with it, though the job does not."""
+    job = make_job("leave@example.com,L", run=False)
+    with http.stream("GET", f"/v1/jobs/{job.job_id}/events", headers={"X-Request-ID": "leaver"}) as answer:
+        assert next(_events(answer))["status"] == "PENDING"
+    assert served.logged("request", request_id="leaver", route="/v1/jobs/{job_id}/events")
 
 
 def test_a_finished_job_is_told_once(http: httpx.Client, make_job: MakeJob) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from psycopg import sql
 
 from penstock.bootstrap import application
 from penstock.formats.model import ReadOptions
@@ -30,6 +31,12 @@ def _waiting_job(environment: dict[str, str], folder: Path, *, queued: bool = Fa
 def _waits_for_a_lock(database: str) -> bool:
     with psycopg.connect(database) as looking:
         return looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+
+def _count(database: str, table: str) -> int:
+    with psycopg.connect(database) as looking:
+        found = looking.execute(sql.SQL("SELECT count(*) FROM penstock.{}").format(sql.Identifier(table))).fetchone()
+    return found[0] if found else 0
 
 
 def _environment(database: str, folder: Path) -> dict[str, str]:
@@ -57,6 +64,24 @@ def test_a_stop_ends_followers_and_finishes_requests(run_penstock: Penstock, dat
         assert served.process.wait(10) == 0
         assert seen[0] == "event: job"
         assert served.logged("stopped")
+
+
+def test_a_request_under_way_is_answered(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
+    """A file that is half received when the stop comes is taken whole, and its job is there."""
+    body = b"email,name\n" + b"".join(b"u%d@example.com,U\n" % number for number in range(20_000))
+    head = (
+        f"POST /v1/imports?resource=users&format=csv HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with serving(run_penstock, "--no-worker", env=_environment(database, tmp_path)) as served:
+        with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=20) as raw:
+            raw.sendall(head.encode() + body[: len(body) // 2])
+            assert until(lambda: _count(database, "files") == 1)
+            served.process.send_signal(signal.SIGTERM)
+            assert served.logged("stopping")
+            raw.sendall(body[len(body) // 2 :])
+            assert raw.recv(1000).startswith(b"HTTP/1.1 202")
+        assert served.process.wait(10) == 0
+    assert _count(database, "jobs") == 1
 
 
 def test_a_job_under_way_is_left_to_the_next_server(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
