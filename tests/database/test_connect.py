@@ -141,14 +141,14 @@ def test_an_old_server_is_refused(opened: Database, monkeypatch: pytest.MonkeyPa
 
 
 def test_settings_lead_to_the_external_server(database: str, tmp_path: Path) -> None:
-    """By URL or by parts; the pool is as big as IMPORT_WORKERS, and the lease bounds how long locks are kept."""
+    """By URL or by parts; the pool is a third of IMPORT_WORKERS, imports have the rest; and the lease bounds how long locks are kept."""
     parts = conninfo_to_dict(database)
     by_url = {"DATABASE_URL": database}
     by_parts = {"DB_HOST": parts["host"], "DB_PORT": parts.get("port", 5432), "DB_USER": parts["user"], "DB_NAME": parts["dbname"]}
     by_parts |= {"DB_PASSWORD": parts["password"]} if "password" in parts else {}
     for environ in (by_url, by_parts):
         strings = {name: str(value) for name, value in environ.items()}
-        settings = load_settings({**strings, "IMPORT_JOB_LEASE_SECONDS": "7", "IMPORT_WORKERS": "3"}, tmp_path / ".env")
+        settings = load_settings({**strings, "IMPORT_JOB_LEASE_SECONDS": "7", "IMPORT_WORKERS": "9"}, tmp_path / ".env")
         with connect.database(settings) as found, found.connection() as connection:
             assert connection.info.dbname == parts["dbname"]
             assert shown(connection, "idle_in_transaction_session_timeout") == ["7s"]
