@@ -1,9 +1,8 @@
 # S3 for the tests, from two programs that nobody else's data lies in: OpenStack Swift, which checks every signature, and LocalStack, which
 # knows more of the S3 API. Sourced by .ci/services.sh. Both come from the package index into .cache/, run as whoever runs this, listen on
-# 127.0.0.1 only, and begin empty.
+# 127.0.0.1 only, and begin empty. What is installed stands in locks: LocalStack needs its dependencies as they were when it came out, newer
+# ones break it, and newer releases of it need a newer Python.
 
-SWIFT_PORT="${SWIFT_PORT:-8780}"           # its three servers behind take the ports above it
-LOCALSTACK_PORT="${LOCALSTACK_PORT:-4566}"
 STORAGE_CACHE="$PWD/.cache/object-storage"
 STORAGE_PIDS=()
 
@@ -35,12 +34,33 @@ wait_for() { # wait_for NAME URL TEXT : a minute at most
     exit 1
 }
 
-installed() { # installed NAME MARK REQUIREMENT... : a virtual environment of its own, made once
-    local place="$STORAGE_CACHE/$1" mark="$2"
-    shift 2
-    [ -e "$place/$mark" ] && return
-    .venv/bin/uv venv --quiet --clear --python .venv/bin/python "$place"
-    .venv/bin/uv pip install --quiet --python "$place/bin/python" "$@"
+free_ports() { # free_ports FIRST COUNT : the first of so many free ports in a row, FIRST if they are free
+    .venv/bin/python - "$@" <<'PY'
+import socket, sys
+
+def free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+first, count = int(sys.argv[1]), int(sys.argv[2])
+print(next(port for port in range(first, 65000, 10) if all(free(port + n) for n in range(count))))
+PY
+}
+
+installed() { # installed NAME PROGRAM : from its lock, into a virtual environment of its own, made once for a lock
+    local place="$STORAGE_CACHE/$1" lock=".ci/$1.lock"
+    cmp -s "$lock" "$place/installed.lock" && return
+    rm -rf "$place"
+    .venv/bin/python -m venv "$place"
+    .venv/bin/uv pip install --quiet --python "$place/bin/python" --require-hashes --requirements "$lock" 2>"$STORAGE_CACHE/$1-uv.log" ||
+        "$place/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$lock"
+    [ -x "$place/bin/$2" ]
+    cp "$lock" "$place/installed.lock"
 }
 
 make_bucket() { # make_bucket URL KEY SECRET BUCKET
@@ -49,15 +69,17 @@ make_bucket() { # make_bucket URL KEY SECRET BUCKET
 
 need_swift() { # leaves PENSTOCK_TEST_SWIFT_URL, .._KEY, .._SECRET, .._BUCKET
     mkdir -p "$STORAGE_CACHE"
-    installed swift bin/swift-proxy-server "swift==2.38.3"
+    installed swift swift-proxy-server
+    local port
+    port=$(free_ports 8780 4) # the proxy's, and its three servers'
     rm -rf "$STORAGE_CACHE/swift-data"
-    .venv/bin/python .ci/swift_conf.py "$STORAGE_CACHE/swift-data" "$SWIFT_PORT" "$(id -un)" "$STORAGE_CACHE/swift/bin"
+    .venv/bin/python .ci/swift_conf.py "$STORAGE_CACHE/swift-data" "$port" "$(id -un)" "$STORAGE_CACHE/swift/bin"
     local server
     for server in account container object proxy; do
         started "swift-$server" "$STORAGE_CACHE/swift/bin/swift-$server-server" "$STORAGE_CACHE/swift-data/$server.conf"
     done
-    wait_for swift "http://127.0.0.1:$SWIFT_PORT/healthcheck" OK
-    export PENSTOCK_TEST_SWIFT_URL="http://127.0.0.1:$SWIFT_PORT" PENSTOCK_TEST_SWIFT_KEY=demo:app PENSTOCK_TEST_SWIFT_SECRET=SECRET
+    wait_for swift "http://127.0.0.1:$port/healthcheck" OK
+    export PENSTOCK_TEST_SWIFT_URL="http://127.0.0.1:$port" PENSTOCK_TEST_SWIFT_KEY=demo:app PENSTOCK_TEST_SWIFT_SECRET=SECRET
     export PENSTOCK_TEST_SWIFT_BUCKET=penstock
     make_bucket "$PENSTOCK_TEST_SWIFT_URL" demo:app SECRET penstock
     echo "== S3 by Swift: $PENSTOCK_TEST_SWIFT_URL"
@@ -65,10 +87,10 @@ need_swift() { # leaves PENSTOCK_TEST_SWIFT_URL, .._KEY, .._SECRET, .._BUCKET
 
 need_localstack() { # leaves PENSTOCK_TEST_LOCALSTACK_URL, .._KEY, .._SECRET, .._BUCKET
     mkdir -p "$STORAGE_CACHE"
-    # Its dependencies as they were when it came out: newer ones break it, and newer releases of it need a newer Python.
-    installed localstack bin/localstack --exclude-newer 2026-02-26 "localstack-core[base-runtime]==4.13.1"
+    installed localstack localstack
     rm -rf "$STORAGE_CACHE/localstack-data"
-    local address="127.0.0.1:$LOCALSTACK_PORT"
+    local address
+    address="127.0.0.1:$(free_ports 4566 1)"
     # Without S3_SKIP_SIGNATURE_VALIDATION=0 it takes forged and expired links; signatures are checked against the keys test/test only.
     started localstack env SERVICES=s3 GATEWAY_LISTEN="$address" LOCALSTACK_HOST="$address" FILESYSTEM_ROOT="$STORAGE_CACHE/localstack-data" \
         EAGER_SERVICE_LOADING=1 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 S3_SKIP_SIGNATURE_VALIDATION=0 \

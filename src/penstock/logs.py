@@ -25,7 +25,8 @@ _QUOTED_ROW = re.compile(r"(?m)^(DETAIL|CONTEXT): .*$")  # psycopg's errors end 
 # Controls, line separators and the marks that turn the direction of writing; a traceback keeps its line feeds and tabs.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _UNSAFE_IN_TRACE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_QUIET = ("asyncio", "urllib3", "psycopg.pool")
+# httpx logs whole URLs, and a signed link is a secret.
+_QUIET = ("asyncio", "httpcore", "httpx", "procrastinate", "urllib3", "psycopg.pool")
 
 
 def configure_logs(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.CONSOLE) -> None:
