@@ -74,6 +74,7 @@ _JOB = JobView(
 )
 _CREATED = JobCreated(job_id=_ID, type=JobType.IMPORT, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_LINKS)
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
-    msgspec.json.encode({"JobView": _JOB, "JobList": JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")})
+    msgspec.json.encode(
+        {"JobView": _JOB, "JobCreated": _CREATED, "JobList": JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")}
+    )
 )
-CREATED_EXAMPLE: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_CREATED))

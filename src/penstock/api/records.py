@@ -12,7 +12,7 @@ from penstock.api.parameters import uuid_of
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, services
 from penstock.errors import InvalidIdError, InvalidOptionError, InvalidResourceError, RecordNotFoundError
-from penstock.resources.model import FieldType, Resource
+from penstock.resources.model import Resource
 from penstock.resources.registry import Registry
 
 # Names under /v1 that are not for records.
@@ -83,7 +83,3 @@ def _answer(record: bytes) -> Response[bytes]:
 def get_user(request: AnyRequest, user_id: Uuid) -> Response[bytes]:
     record = services(request).application.records.get(_USERS, uuid_of(user_id, "user"))
     return _answer(b'{"user":' + record + b"}")
-
-
-def has_uuid_key(resource: Resource) -> bool:
-    return resource.by_name[resource.primary_key].type is FieldType.UUID
