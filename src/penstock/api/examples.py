@@ -73,6 +73,7 @@ _JOB = JobView(
     links=_LINKS,
 )
 _CREATED = JobCreated(job_id=_ID, type=JobType.IMPORT, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_LINKS)
+_LIST = JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
     msgspec.json.encode(
         {"JobView": _JOB, "JobCreated": _CREATED, "JobList": JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")}
