@@ -1,7 +1,10 @@
 """Files on their way into storage, with a real database and a real folder."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,29 @@ def test_a_stream_that_raises_leaves_nothing(here: Application, database: str) -
         _received(here, b"x" * 2_000_000, IncompleteBodyError("the very one"))
     assert _rows(database) == []
     assert list(here.storage.list("")) == []
+
+
+def test_nothing_keeps_the_error_of_a_stream(here: Application) -> None:
+    """An error leads to all that it came through: kept in a circle, the client's connection would stay open with it."""
+
+    class Marker:
+        pass
+
+    seen: list[weakref.ref[Marker]] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        marker = Marker()
+        seen.append(weakref.ref(marker))
+        yield b"x"
+        raise IncompleteBodyError("cut")
+
+    gc.disable()
+    try:
+        with suppress(IncompleteBodyError):
+            asyncio.run(here.files.receive("a.csv", chunks()))
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_client_that_leaves_leaves_nothing(here: Application, database: str) -> None:

@@ -141,8 +141,12 @@ async def _received(request: AnyRequest, name: str, chunks: AsyncIterator[bytes]
     if store:
         return await services(request).application.files.receive(name, chunks, resource=resource)
     counted = Counted(chunks)
-    async for _chunk in counted:
-        pass
+    try:
+        async for _chunk in counted:
+            pass
+    except BaseException as error:
+        counted.raise_fault(error)
+        raise
     return ReceivedFile(key=Key("none"), name=name, size=counted.size, sha256=counted.sha256)
 
 

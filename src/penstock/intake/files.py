@@ -54,8 +54,7 @@ class Files:
         except BaseException as error:
             # Also when the client left or the server stops: what was begun is taken back before anything else.
             await asyncio.shield(asyncio.to_thread(self._discard_quietly, key))
-            if counted.fault is not None and counted.fault is not error:
-                raise counted.fault from None  # what storage raises instead says nothing about the cause
+            counted.raise_fault(error)
             raise
         return file
 
@@ -83,8 +82,7 @@ class Files:
         try:
             await (await asyncio.to_thread(self._storage)).put(key, counted)
         except Exception as error:
-            if counted.fault is not None and counted.fault is not error:
-                raise counted.fault from None
+            counted.raise_fault(error)
             raise
         file = ReceivedFile(key=key, name=row["name"], size=counted.size, sha256=counted.sha256)
         await asyncio.to_thread(self._settle, file)
@@ -148,13 +146,26 @@ class Files:
 
 
 class Counted:
-    """A stream, with the size and the digest of what has passed, and the error that ended it."""
+    """A stream, with the size and the digest of what has passed; it remembers the error that ended it."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self._digest = hashlib.sha256()
         self.size = 0  # bytes
-        self.fault: Exception | None = None
+        self._fault: Exception | None = None
+
+    def raise_fault(self, error: BaseException | None) -> None:
+        """Raise what ended the stream, where storage raises something else instead, which says nothing about the cause.
+
+        Nothing keeps the error after that. An error leads to the frames that it came through, and they to whoever keeps it: in such a
+        circle the request, and with it the client's connection, stays until the collector comes by, which is seldom.
+        """
+        fault, self._fault = self._fault, None
+        try:
+            if fault is not None and fault is not error:
+                raise fault from None
+        finally:
+            del fault, error
 
     @property
     def sha256(self) -> str:
@@ -169,7 +180,7 @@ class Counted:
         except StopAsyncIteration:
             raise
         except Exception as fault:
-            self.fault = fault
+            self._fault = fault
             raise
         self.size += len(chunk)
         self._digest.update(chunk)
