@@ -32,7 +32,8 @@ from penstock.imports.ledger import SQL, Ledger
 from penstock.imports.origin import local_place, same_bytes, source_row, unfetched_row
 from penstock.imports.reading import JobReader
 from penstock.imports.recovery import Standing, through_outages
-from penstock.imports.street import Progress, Signals, Street, Surroundings, default_partitions
+from penstock.imports.street import Street
+from penstock.imports.surroundings import Progress, Signals, Surroundings, default_partitions
 from penstock.jobs.model import Epoch, ImportOptions, Job, JobId, JobStatus, Mode
 from penstock.logs import get_logger, log_context
 from penstock.queue import Queue

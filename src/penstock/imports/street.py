@@ -1,17 +1,13 @@
 """The import street: one attempt at one job, from its file to closed books."""
 
-import os
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import psycopg
 
 from penstock.crashpoints import CrashPoint, reach
-from penstock.database.connect import Database
 from penstock.database.jsonb import jsonb
 from penstock.database.sqlstates import translated
 from penstock.errors import (
@@ -34,57 +30,17 @@ from penstock.imports.attempt import hand_over
 from penstock.imports.books import AtomicBooks, Books, DryRunBooks, TogetherBooks
 from penstock.imports.bringing import bring
 from penstock.imports.claiming import Claim, session_name
-from penstock.imports.gate import Gate
 from penstock.imports.lanes import Lane
 from penstock.imports.ledger import SQL, Connection, Ledger, WavePlan, failure_of
 from penstock.imports.merging import REFUSED, WaveMerger
 from penstock.imports.statements import build
+from penstock.imports.surroundings import Progress, Signals, Surroundings
 from penstock.imports.unit import Task
 from penstock.imports.waves import Wave, WaveReader, ahead
-from penstock.jobs.model import Empty, ImportOptions, JobId, JobStatus, Mode, OnError
-from penstock.queue import Queue
+from penstock.jobs.model import Empty, ImportOptions, JobStatus, Mode, OnError
 from penstock.resources.checks import CheckOptions
-from penstock.resources.registry import Registry
-from penstock.settings import Settings
-from penstock.sources import Source, Sources
+from penstock.sources import Source
 from penstock.sources.places import RemoteUrl, place_of
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a running import is; sent after each wave."""
-
-    job_id: JobId
-    processed_rows: int
-    failed_rows: int
-    processed_bytes: int
-    total_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a process lends to its attempts."""
-
-    database: Database
-    registry: Registry
-    settings: Settings
-    sources: Sources
-    queue: Queue
-    partitions: int
-    gate: Gate | None = None  # None: this process carries one import at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What others may ask of a running attempt: to stop for good, to leave the job to another process; and that it lost its lease."""
-
-    cancel: threading.Event
-    handover: threading.Event
-    lost: threading.Event
-
-
-def default_partitions(workers: int) -> int:
-    """Two were fastest on two cores: 1.5 to 1.7 times psql's copy, against 1.25 with one and 1.4 with four. More cores carry a few more."""
-    return max(1, min(workers, 4, max(2, (os.cpu_count() or 2) // 2)))
 
 
 class Street:
