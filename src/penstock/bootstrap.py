@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from penstock.database.connect import Database, database
 from penstock.database.migrate import migrate
-from penstock.database.shared import shared_secret
+from penstock.database.shared import replace_shared_value, shared_secret, shared_value
 from penstock.database.tables import ensure_tables
+from penstock.errors import SettingsError
 from penstock.imports.service import Imports
 from penstock.queue import Queue
 from penstock.resources.registry import Registry
@@ -43,6 +44,31 @@ class Application:
         from penstock.storage import open_storage  # noqa: PLC0415 - the object store's library, which local imports do not need
 
         return open_storage(self.settings, secret=self.link_secret)
+
+    def check_storage(self) -> None:
+        """For whoever serves or works: files that one process stores, every other must find.
+
+        Raises SettingsError where the processes of this database have another storage; StorageError, DatabaseError.
+        """
+        mine = f"{self.storage.identity} at {self._storage_place}"
+        agreed = shared_value(self.database, "storage", mine)
+        if agreed.partition(" at ")[0] != self.storage.identity:
+            raise SettingsError(
+                f"The servers and workers of this database keep files in another storage ({agreed}) than these settings name ({mine}). Set "
+                "PENSTOCK_DATA_DIR or S3_BUCKET as they have it; if the files have moved for good: penstock migrate --adopt-storage",
+                agreed=agreed,
+                here=mine,
+            )
+
+    def adopt_storage(self) -> str:
+        """From now on the storage of these settings is that of the database; its name. Raises StorageError, DatabaseError."""
+        mine = f"{self.storage.identity} at {self._storage_place}"
+        replace_shared_value(self.database, "storage", mine)
+        return mine
+
+    @property
+    def _storage_place(self) -> str:
+        return self.settings.s3_bucket or str(self.settings.penstock_data_dir.absolute() / "storage")
 
     @cached_property
     def sources(self) -> Sources:

@@ -141,7 +141,8 @@ class Settings(BaseSettings):
     )
     public_url: str | None = _setting(
         None,
-        "Where clients reach the server, for the links it gives out; behind a proxy it cannot know. Not set: the address that the client used.",
+        "Where clients reach the server, for the links it gives out; behind a proxy it cannot know. Not set: the address that the client "
+        "used.",
         allowed="an http:// or https:// URL without a query",
     )
     max_upload_bytes: int = _setting(

@@ -11,17 +11,25 @@ from penstock.cli.terminal import clean
 
 
 def migrate(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")] = False
+    ctx: typer.Context,
+    adopt_storage: Annotated[
+        bool, typer.Option("--adopt-storage", help="The files have moved: the storage of these settings is the database's from now on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else.")] = False,
 ) -> int:
     """Bring the database up to date. The other commands do it by themselves; this one is for deployments."""
     session: Session = ctx.obj
-    from penstock.bootstrap import prepare  # noqa: PLC0415 - Polars and psycopg, which --help must not wait for
+    from penstock.bootstrap import Application, prepare  # noqa: PLC0415 - Polars and psycopg, which --help must not wait for
     from penstock.database.connect import database  # noqa: PLC0415
 
     registry = session.registry()
     with database(session.settings) as db:
         applied = prepare(db, registry)
         where = db.where
+        if adopt_storage:
+            adopted = Application(session.settings, registry, db).adopt_storage()
+            if not session.as_json:
+                session.out.print(f"files are kept in {clean(adopted)}", soft_wrap=True)
     if as_json:
         print_json({"applied": applied})
     else:

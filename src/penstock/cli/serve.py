@@ -33,6 +33,7 @@ def serve(
     from penstock.api.serving import Serving  # noqa: PLC0415 - imports Litestar and Granian, which --help must not wait for
 
     with session.open_application(settings) as application:
+        application.check_storage()
         return Serving(
             application=application,
             host=address,

@@ -24,6 +24,7 @@ def worker(ctx: typer.Context) -> int:
     from penstock.workers import Worker  # noqa: PLC0415 - see above
 
     with session.application() as application:
+        application.check_storage()
         asyncio.run(_run(Worker(application)))
     return LANDED
 

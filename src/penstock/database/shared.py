@@ -22,6 +22,12 @@ def shared_value(database: Database, name: str, proposed: str) -> str:
     return value
 
 
+def replace_shared_value(database: Database, name: str, value: str) -> None:
+    """Raises DatabaseError."""
+    with database.connection() as connection, translated("writing what all servers share"):
+        connection.execute(SQL["replace_shared"], {"name": name, "value": value})
+
+
 def shared_secret(database: Database, name: str) -> bytes:
     """Random bytes that every process on this database gets alike. Raises DatabaseError."""
     return bytes.fromhex(shared_value(database, name, secrets.token_hex(_SECRET_BYTES)))

@@ -30,4 +30,4 @@ Place = LocalFile | InStorage | RemoteUrl
 
 def place_of(row: dict[str, Any]) -> Place:
     """From the ledger. Rows that were written before files had kinds are local files."""
-    return LocalFile(path=row["path"]) if "kind" not in row else msgspec.convert(row, Place, strict=False)  # type: ignore[arg-type]
+    return LocalFile(path=row["path"]) if "kind" not in row else msgspec.convert(row, Place, strict=False)
