@@ -237,7 +237,15 @@ def test_three_redirects_are_followed_and_no_more(server: _Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("/cut", "broke"), ("/missing.csv", "status 404"), ("/packed", "Content-Encoding br"), ("/to/", "to nowhere")]
+    ("path", "said"),
+    [
+        ("/cut", "broke"),
+        ("/missing.csv", "status 404"),
+        ("/packed", "Content-Encoding br"),
+        ("/to/", "to nowhere"),
+        ("/to/http://[::1", "not a URL"),
+        ("/to///[x]/", "not a URL"),
+    ],
 )
 def test_what_is_not_the_whole_file_fails(server: _Server, path: str, said: str) -> None:
     with pytest.raises(DownloadFailedError, match=said):

@@ -114,7 +114,10 @@ def _next_address(target: Target, response: "httpcore.Response") -> str:
     location = _header(response, b"location")
     if not location:
         raise DownloadFailedError(f"{target.host} redirected file_url to nowhere.")
-    address = urljoin(target.url, location)
+    try:
+        address = urljoin(target.url, location)
+    except ValueError:
+        raise DownloadFailedError(f"{target.host} redirected file_url to what is not a URL.") from None
     if target.scheme == "https" and urlsplit(address).scheme == "http":
         # A signed query is a credential; in the clear everybody on the way could use it.
         raise ForbiddenUrlError(f"{target.host} redirected file_url from https to http, which is not followed.")

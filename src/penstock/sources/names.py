@@ -31,7 +31,7 @@ def disposition_name(header: str | None) -> str | None:
     if extended := _EXTENDED.search(header):  # it goes before a plain `filename`, wherever it stands
         try:
             return unquote(extended[2], encoding=extended[1])
-        except LookupError:
+        except (LookupError, UnicodeError):  # no such encoding, or one that takes no replacement for what it cannot read
             return unquote(extended[2])
     message = Message()
     try:
