@@ -2,17 +2,22 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from penstock.crashpoints import CrashPoint
 from penstock.formats.model import ReadOptions
+from penstock.imports import bringing
 from penstock.jobs.model import ImportOptions, Job, JobStatus
 from penstock.sources.places import RemoteUrl
 from tests.imports.checker import check, thing
+from tests.imports.world import ignore
 from tests.support.commands import Penstock
+from tests.support.proxy import Loss, Proxy
 from tests.support.waiting import until
 from tests.workers.site import COUNT, Site
 
@@ -140,3 +145,23 @@ def test_cancelled_while_fetching(durable_site: Site, server: Server) -> None:
         assert server.half.wait(20)
         durable_site.application.imports.cancel(job.job_id)
         assert until(lambda: durable_site.get(job.job_id).status is JobStatus.CANCELLED)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_database_lost_while_fetching(
+    durable_database: str, tmp_path: Path, proxied: Callable[[str], Proxy], monkeypatch: pytest.MonkeyPatch, *, settled: bool
+) -> None:
+    """The attempt goes on when the database is back. What was settled although the reply was lost is not fetched a second time."""
+    proxy = proxied(durable_database)
+
+    def lose(point: CrashPoint) -> None:
+        if point is CrashPoint.SOURCE_FETCHED and not proxy.lost.is_set():
+            proxy.lose_commit(Loss.REPLY if settled else Loss.REQUEST)
+
+    with closing(Site(proxy.conninfo, tmp_path)) as site, serving(site.file(thing(n) for n in range(1, COUNT + 1)).read_bytes()) as found:
+        monkeypatch.setattr(bringing, "reach", lose)
+        job = job_of(site, found.url)
+        site.applied(**ALLOWED).imports.run(job.job_id, progress=ignore, cancel=threading.Event())
+        check(site.world, job.job_id, COUNT)
+        assert proxy.lost.is_set()
+        assert (found.asked, len(site.attempts(job.job_id))) == (1 if settled else 2, 1)

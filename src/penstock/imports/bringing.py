@@ -17,7 +17,7 @@ from penstock.imports.ledger import SQL
 from penstock.imports.origin import same_bytes, source_row
 from penstock.settings import Settings
 from penstock.sources import Sources
-from penstock.sources.places import InStorage, RemoteUrl
+from penstock.sources.places import InStorage, RemoteUrl, place_of
 from penstock.storage.model import Key
 
 Connection = psycopg.Connection[Any]
@@ -72,7 +72,8 @@ def bring(sources: Sources, settings: Settings, claim: Claim, place: RemoteUrl, 
     """
     guard()
     key = Key(f"sources/{claim.job_id}/{claim.epoch}/data")
-    apart(lambda connection: _execute(connection, "note_file", {"key": key, "name": place.name, "job_id": claim.job_id}))
+    if (known := _noted(claim, key, place.name, apart)) is not None:
+        return msgspec.structs.replace(claim, source=known)
     counted, name = _fetched(sources, settings, key, place, guard)
     reach(CrashPoint.SOURCE_FETCHED)
     there = InStorage(key=key, name=name)
@@ -87,6 +88,23 @@ def bring(sources: Sources, settings: Settings, claim: Claim, place: RemoteUrl, 
 
     apart(settle)
     return msgspec.structs.replace(claim, source=row)
+
+
+def _noted(claim: Claim, key: Key, name: str, apart: Apart) -> dict[str, Any] | None:
+    """Note what will be fetched. The source, where the ledger has it already: an outage hid from the pass before that it had settled it."""
+    known: list[dict[str, Any]] = []
+
+    def note(connection: Connection) -> None:
+        known.clear()
+        row = connection.execute(SQL["source"], {"job_id": claim.job_id}).fetchone()
+        assert row is not None
+        if isinstance(place_of(row[0]), RemoteUrl):
+            _execute(connection, "note_file", {"key": key, "name": name, "job_id": claim.job_id})
+        else:
+            known.append(row[0])
+
+    apart(note)
+    return known[0] if known else None
 
 
 def _fetched(sources: Sources, settings: Settings, key: Key, place: RemoteUrl, guard: Callable[[], None]) -> tuple[_Counted, str]:

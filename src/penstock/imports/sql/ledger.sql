@@ -74,9 +74,13 @@ WHERE a.job_id = %(job_id)s AND a.epoch = %(epoch)s AND a.ended_at IS NULL AND f
 UPDATE penstock.jobs SET attempts_excused = attempts_excused + 1, updated_at = now() WHERE job_id = %(job_id)s RETURNING queued
 
 -- name: note_file
--- Before its first byte, so that what a crash leaves in storage is found by its row.
+-- Before its first byte, so that what a crash leaves in storage is found by its row. After an outage the same attempt notes it again.
 INSERT INTO penstock.files (key, kind, name, job_id, expires_at)
 VALUES (%(key)s, 'SOURCE', %(name)s, %(job_id)s, now() + interval '1 day')
+ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at
+
+-- name: source
+SELECT source FROM penstock.jobs WHERE job_id = %(job_id)s
 
 -- name: settle_file
 UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s WHERE key = %(key)s
