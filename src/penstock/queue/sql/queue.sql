@@ -35,7 +35,13 @@ WHERE id IN (
         OR q.status = 'doing' AND (
             w.id IS NULL
             OR w.last_heartbeat < now() - %(worker_seconds)s * interval '1 second'
-            OR EXISTS (SELECT FROM penstock.jobs j WHERE j.job_id::text = q.args ->> 'job_id' AND j.finished_at IS NOT NULL)
+            OR EXISTS (
+                -- The id as uuid, so that the key's index finds the job; what is no id is another version's business.
+                SELECT FROM penstock.jobs j
+                WHERE j.finished_at IS NOT NULL AND j.job_id = CASE
+                    WHEN q.args ->> 'job_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (q.args ->> 'job_id')::uuid
+                END
+            )
         )
     )
     LIMIT 1000

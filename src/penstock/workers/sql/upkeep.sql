@@ -50,13 +50,12 @@ UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s, expires_at = job
 FROM job WHERE key = %(key)s
 
 -- name: expired_files
--- Held until they are gone, so that no job can be given one meanwhile.
+-- Held until they are gone, so that no job can be given one meanwhile. Two questions, each with an index of its own: with one OR every
+-- unfinished job is looked at for every file.
 SELECT f.key FROM penstock.files f
 WHERE f.expires_at < now()
-    AND NOT EXISTS (
-        SELECT FROM penstock.jobs j
-        WHERE j.finished_at IS NULL AND (j.job_id = f.job_id OR j.source ->> 'key' = f.key)
-    )
+    AND NOT EXISTS (SELECT FROM penstock.jobs j WHERE j.finished_at IS NULL AND j.job_id = f.job_id)
+    AND NOT EXISTS (SELECT FROM penstock.jobs j WHERE j.finished_at IS NULL AND j.source ->> 'key' = f.key)
 ORDER BY f.expires_at LIMIT %(limit)s
 FOR UPDATE OF f SKIP LOCKED
 
