@@ -26,14 +26,14 @@ from penstock.logs import get_logger
 
 _THREADS = 16  # for the services' calls; most of them wait for a connection of the pool, which is smaller
 _BACKLOG = 1024
-# A head above this is refused by the server itself, and one that does not come in time is cut off.
+# A head above twice this is refused by the server itself, and one that does not come in time is cut off.
 _HTTP1 = HTTP1Settings(header_read_timeout=15_000, keep_alive=True, max_buffer_size=64 * 1024)
 _START_SECONDS = 15.0
 _KEEP_UP_SECONDS = 2.0
 _LEAST_PAUSE, _MOST_PAUSE = 1.0, 30.0
 _TIDY_SECONDS = 0.5
-# Imports run in threads of this process, and a request changes threads several times; with Python's 5 ms it may wait so long each time. With
-# two huge imports under way on two cores a job was shown in 21 ms instead of 46, a small one taken in 43 instead of 378 (medians).
+# Imports run in threads of this process, and a request changes threads several times; with Python's 5 ms it may wait so long each time.
+# With two huge imports under way on two cores a job was shown in 21 ms instead of 46, a small one taken in 43 instead of 378 (medians).
 _SWITCH_SECONDS = 0.0005
 _RESERVE_SECONDS = 2.0  # of the grace, for answering what is cut off and for closing what is open
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
