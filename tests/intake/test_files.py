@@ -27,6 +27,8 @@ from penstock.jobs.model import JobId
 from penstock.settings import load_settings
 from penstock.sources.names import disposition_name, file_name
 from penstock.storage.keys import is_key
+from penstock.storage.local import LocalStorage
+from penstock.storage.model import Key
 
 LIMITS = BodyLimits(max_bytes=10, idle_seconds=20, total_seconds=20)
 
@@ -149,6 +151,25 @@ def test_a_file_of_a_job_is_not_discarded(here: Application, database: str, tmp_
     with pytest.raises(ObjectNotFoundError):
         here.storage.stat(other.key)
     assert [(row[0], str(row[5])) for row in _rows(database)] == [(file.key, job_id)]
+
+
+def test_storage_that_hangs_keeps_no_connection(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While storage removes a file that came to nothing, the whole pool is everybody's; and no job can be made for the file any more."""
+    environment = {"DATABASE_URL": database, "PENSTOCK_DATA_DIR": str(tmp_path), "IMPORT_WORKERS": "1", "CONNECTION_TIMEOUT": "2"}
+    real, refused = LocalStorage.delete, []
+    with application(load_settings(environment, Path("/nonexistent"))) as here:
+
+        def delete(self: LocalStorage, key: Key) -> None:
+            with pytest.raises(UploadNotFoundError):
+                _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, key, job_id))
+            refused.append(key)
+            real(self, key)
+
+        monkeypatch.setattr(LocalStorage, "delete", delete)
+        file = _received(here, b"abc")
+        here.files.discard(file)
+    assert refused == [file.key]
+    assert _rows(database) == []
 
 
 def test_a_file_past_its_time_is_not_attached(here: Application, database: str, tmp_path: Path) -> None:

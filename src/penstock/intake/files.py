@@ -132,10 +132,14 @@ class Files:
         return row
 
     def _discard(self, key: Key) -> None:
-        # The object first: a row without an object is harmless, an object without a row is never found again.
+        # The object before its row: a row without an object is harmless, an object without a row is never found again. No connection is
+        # held meanwhile: storage that answers slowly must not take the pool away from everybody else.
+        with self._database.connection() as connection, translated("giving up a file"):
+            if connection.execute(SQL["give_up_file"], {"key": key}).fetchone() is None:
+                return
+        self._storage().delete(key)
         with self._database.connection() as connection, translated("forgetting a file"):
-            if connection.execute(SQL["forget_file"], {"key": key}).fetchone() is not None:
-                self._storage().delete(key)
+            connection.execute(SQL["forget_file"], {"key": key})
 
     def _discard_quietly(self, key: Key) -> None:
         try:

@@ -7,9 +7,14 @@ VALUES (%(key)s, 'SOURCE', %(name)s, %(upload_id)s, %(resource)s, clock_timestam
 -- Whole and on disk.
 UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s WHERE key = %(key)s
 
+-- name: give_up_file
+-- A file that no job was made for: past its time from the beginning, so that none can be made for it. One that a job has stays, whoever
+-- asks; so does an upload, which may be asked for again.
+UPDATE penstock.files SET expires_at = least(expires_at, created_at) WHERE key = %(key)s AND job_id IS NULL AND upload_id IS NULL RETURNING key
+
 -- name: forget_file
--- A file that no job was made for. One that a job has stays, whoever asks; so does an upload, which may be asked for again.
-DELETE FROM penstock.files WHERE key = %(key)s AND job_id IS NULL AND upload_id IS NULL RETURNING key
+-- One that was given up, when its object is gone.
+DELETE FROM penstock.files WHERE key = %(key)s AND job_id IS NULL AND upload_id IS NULL
 
 -- name: find_upload
 -- Uploads past their time are as good as gone: housekeeping may be removing them.
