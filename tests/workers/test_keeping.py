@@ -6,19 +6,24 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from penstock.errors import ObjectNotFoundError
+from penstock.bootstrap import Application
+from penstock.database.connect import Database, Limits
+from penstock.errors import ObjectNotFoundError, StorageUnavailableError
 from penstock.formats.model import ReadOptions
 from penstock.jobs.model import ImportOptions, Job, JobStatus
 from penstock.sources.places import InStorage
+from penstock.storage.local import LocalStorage
 from penstock.storage.model import Key
 from penstock.workers.housekeeping import Housekeeping
 from penstock.workers.packing import Packing
 from tests.imports.checker import check, thing
 from tests.imports.world import ignore
+from tests.support.waiting import until
 from tests.workers.site import COUNT, Site
 
 KEEPING = """
@@ -156,3 +161,52 @@ def test_one_house_is_kept_by_one(site: Site) -> None:
         assert len(site.world.rows("SELECT FROM penstock.files")) == 2
     keep(site)
     assert site.world.rows("SELECT FROM penstock.files") == []
+
+
+def test_upload_stays_as_long_as_its_link(site: Site) -> None:
+    """Its link may bring another file after the job's end, and after the job: without its row nobody would find that."""
+    job, key = stored_job(site, 20)
+    site.world.execute("UPDATE penstock.files SET upload_id = gen_random_uuid(), expires_at = now() + interval '30 days'")
+    run(site, job)
+    kept = "SELECT expires_at > now() + interval '29 days' AS kept FROM penstock.files WHERE kind = 'SOURCE'"
+    assert site.world.rows(kept) == [{"kept": True}]
+    site.world.execute("UPDATE penstock.jobs SET finished_at = finished_at - interval '91 days'")
+    keep(site)
+    assert site.world.rows("SELECT FROM penstock.jobs") == []
+    assert site.world.rows(kept) == [{"kept": True}]
+    assert site.application.storage.stat(key).size > 0
+
+
+def test_storage_that_takes_its_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing a batch may take longer than a transaction of an import may stand still."""
+    job, _ = stored_job(site, 20)
+    run(site, job)
+    site.world.execute("UPDATE penstock.files SET expires_at = now() - interval '1 second'")
+    still = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+    real = LocalStorage.delete
+
+    def delete(self: LocalStorage, key: Key) -> None:
+        """Half a second longer than the database lets others stand still, or until it has ended the session."""
+        assert until(lambda: not site.world.rows(f"{still} AND now() - state_change < interval '1500 ms'"))
+        real(self, key)
+
+    monkeypatch.setattr(LocalStorage, "delete", delete)
+    with closing(Database(site.world.conninfo, limits=Limits(idle_in_transaction=1))) as hasty:
+        Housekeeping(Application(site.application.settings, site.world.registry, hasty), threading.Event()).forget_files()
+    assert site.world.rows("SELECT FROM penstock.files") == []
+
+
+def test_file_that_cannot_be_removed_keeps_no_other(site: Site) -> None:
+    """It is put off; the next round goes on behind it."""
+    keys = [stored_job(site, 20)[1] for _ in range(2)]
+    site.world.execute("DELETE FROM penstock.jobs")
+    site.world.execute("UPDATE penstock.files SET expires_at = now() - interval '1 second'")
+    site.world.execute(f"UPDATE penstock.files SET expires_at = now() - interval '1 minute' WHERE key = '{keys[0]}'")
+    path = site.application.storage.local_path(keys[0])
+    assert path is not None
+    path.unlink()
+    (path / "folder").mkdir(parents=True)
+    with pytest.raises(StorageUnavailableError):
+        keep(site)
+    keep(site)
+    assert site.world.rows("SELECT key FROM penstock.files") == [{"key": keys[0]}]

@@ -1,10 +1,14 @@
 """What neither comes to an end nor gets in anybody's way: storage that is away, a worker whose job hangs."""
 
 import threading
+from contextlib import closing
 
 import pytest
 
 from penstock.errors import StorageUnavailableError
+from penstock.imports.claiming import session_name
+from penstock.imports.reading import JobReader
+from penstock.jobs.model import Job, JobId, JobStatus
 from penstock.sources import Sources
 from penstock.workers.packing import Packing
 from penstock.workers.sweeping import Sweeper
@@ -29,7 +33,7 @@ def test_storage_that_is_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
             site.application.imports.run(job.job_id, progress=ignore, cancel=threading.Event())
     (attempt,) = site.world.rows("SELECT outcome, failure, lease_until <= now() AS over FROM penstock.attempts")
     assert (attempt["outcome"], attempt["failure"]["code"], attempt["over"]) == ("interrupted", "storage_unavailable", True)
-    sweeper = Sweeper(site.application, Packing(site.application))
+    sweeper = Sweeper(site.application)
     sweeper.sweep()
     assert site.entries() == []
     site.world.execute("UPDATE penstock.attempts SET ended_at = ended_at - interval '11 seconds', lease_until = now()")
@@ -54,3 +58,61 @@ def test_worker_whose_job_hangs_ends_in_time(durable_site: Site, run_penstock: P
     with durable_site.working():
         durable_site.finished(job.job_id)
     check(durable_site.world, job.job_id, 20)
+
+
+def ended(site: Site) -> Job:
+    """A job with a report that nobody has packed for a minute."""
+    job = site.application.imports.run(site.job(40).job_id, progress=ignore, cancel=threading.Event())
+    site.world.execute("UPDATE penstock.jobs SET finished_at = finished_at - interval '1 minute'")
+    site.world.execute("DELETE FROM penstock.procrastinate_jobs")
+    return job
+
+
+def test_long_report_keeps_no_sweep(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was dropped is picked up while a report is packed, however long that takes."""
+    ended(site)
+    packing, go_on = threading.Event(), threading.Event()
+
+    def pack(_self: Packing, _job_id: JobId) -> None:
+        packing.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(Packing, "pack", pack)
+    with site.working():
+        try:
+            assert packing.wait(20)
+            job = site.job(20, queued=False)
+            site.world.execute(f"UPDATE penstock.jobs SET queued = true WHERE job_id = '{job.job_id}'")
+            assert until(lambda: site.get(job.job_id).status.finished, 20)
+        finally:
+            go_on.set()
+
+
+def test_report_that_cannot_be_packed_keeps_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broken one is logged and tried again; those behind it are packed."""
+    broken, whole = ended(site), ended(site)
+    real = JobReader.errors
+
+    def errors(self: JobReader, job_id: JobId) -> object:
+        if job_id == broken.job_id:
+            raise RuntimeError("broken")
+        return real(self, job_id)
+
+    monkeypatch.setattr(JobReader, "errors", errors)
+    Packing(site.application).catch_up()
+    assert site.get(broken.job_id).report is None
+    assert site.get(whole.job_id).report is not None
+
+
+def test_job_of_a_stopped_process_is_cancelled_at_once(site: Site) -> None:
+    """Its lease is over, its transaction still holds the fence: that transaction is ended, not waited for."""
+    job = site.job(20)
+    site.world.execute(
+        "INSERT INTO penstock.attempts (job_id, epoch, host, pid, process_started, lease_until)"
+        f" VALUES ('{job.job_id}', 1, 'elsewhere', 1, '1', now() - interval '1 second');"
+        f"UPDATE penstock.fences SET epoch = 1 WHERE job_id = '{job.job_id}'"
+    )
+    with closing(site.world.database.connect(autocommit=True, application_name=session_name(job.job_id))) as stopped:
+        stopped.execute("BEGIN")
+        stopped.execute("SELECT FROM penstock.fences FOR SHARE")
+        assert site.application.imports.cancel(job.job_id).status is JobStatus.CANCELLED

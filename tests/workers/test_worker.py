@@ -9,11 +9,13 @@ import pytest
 from penstock.errors import HandedOverError, InvalidStateError
 from penstock.formats.model import ReadOptions
 from penstock.imports import free
+from penstock.imports.attempt import hand_over
+from penstock.imports.claiming import Terms, claim
 from penstock.imports.free import insert_new
 from penstock.imports.gate import Gate
+from penstock.imports.ledger import Ledger
 from penstock.imports.service import Imports
 from penstock.jobs.model import ImportOptions, JobStatus
-from penstock.workers.packing import Packing
 from penstock.workers.sweeping import Sweeper
 from tests.imports.checker import check, letters
 from tests.imports.world import ignore
@@ -22,7 +24,7 @@ from tests.workers.site import COUNT, Site
 
 
 def sweep(site: Site) -> None:
-    Sweeper(site.application, Packing(site.application)).sweep()
+    Sweeper(site.application).sweep()
 
 
 def test_queued_job_is_carried(site: Site) -> None:
@@ -229,3 +231,18 @@ def test_changes_tell_what_moved(site: Site) -> None:
     imports.cancel(one.job_id)
     assert imports.changes([one.job_id])[one.job_id] > one.updated_at
     assert imports.changes([]) == {}
+
+
+def test_hand_over_whose_commit_was_not_heard_of(site: Site) -> None:
+    """Done a second time it excuses no second attempt and wakes nobody again."""
+    job = site.job(20)
+    site.world.execute("DELETE FROM penstock.procrastinate_jobs")
+    with site.world.database.connect(autocommit=True) as connection:
+        terms = Terms(lease_seconds=30, file_hours=1)
+        claimed = claim(connection, job.job_id, terms, cancel=threading.Event())
+        assert claimed is not None
+        for _time in range(2):
+            with connection.transaction():
+                hand_over(connection, Ledger(job.job_id, claimed.epoch), site.application.queue)
+    assert site.world.rows("SELECT attempts, attempts_excused FROM penstock.jobs") == [{"attempts": 1, "attempts_excused": 1}]
+    assert site.entries() == ["todo"]

@@ -75,7 +75,8 @@ def hand_over(connection: Connection, ledger: Ledger, queue: Queue) -> None:
     """End the attempt and wake another worker, in the caller's transaction, which holds the fence. The attempt does not count."""
     values = {"job_id": ledger.job_id, "epoch": ledger.epoch}
     connection.execute(SQL["durable_end"])
-    connection.execute(SQL["leave_attempt"], {**values, "outcome": HANDED_OVER, "failure": None})
+    if not connection.execute(SQL["leave_attempt"], {**values, "outcome": HANDED_OVER, "failure": None}).rowcount:
+        return  # it was handed over before: an outage hid that
     row = connection.execute(SQL["excuse_attempt"], values).fetchone()
     if row is not None and row[0]:
         queue.wake(connection, ledger.job_id)

@@ -121,8 +121,10 @@ def _set_aside(connection: Connection, job_id: JobId, terms: Terms) -> None:
 def close_unowned(connection: Connection, job_id: JobId, status: JobStatus, error: PenstockError | None, *, file_hours: int) -> None:
     """The end of a job that nobody works on; the caller's transaction holds its row.
 
-    The fence goes up first: an attempt that was only paused must not write into closed books.
+    The fence goes up first: an attempt that was only paused must not write into closed books. Nor must its open transaction, which holds
+    the fence, keep the job from ending.
     """
+    connection.execute(SQL["end_sessions"], {"prefix": session_name(job_id)})
     connection.execute(SQL["raise_fence"], {"job_id": job_id})
     unknown = dict.fromkeys(("total_rows", "warnings", "error_summary"))
     failure = None if error is None else jsonb(failure_of(error))

@@ -11,6 +11,7 @@ from penstock.bootstrap import Application
 from penstock.crashpoints import CrashPoint, reach
 from penstock.database.connect import Limits
 from penstock.database.sqlstates import translated
+from penstock.errors import StorageError
 from penstock.logs import get_logger
 from penstock.storage.model import Key
 from penstock.workers.turns import SQL, Turn, turn
@@ -18,6 +19,7 @@ from penstock.workers.turns import SQL, Turn, turn
 LEFTOVER_AGE = timedelta(days=1)  # longer than any upload may take
 _BATCH = 20  # files whose rows are held while their objects are removed
 _LONG = Limits(statement=3600)  # a job's end takes its rejected records with it
+_PATIENT = Limits(idle_in_transaction=3600)  # storage may take its time to remove a batch
 
 
 class Housekeeping:
@@ -36,9 +38,9 @@ class Housekeeping:
             mine.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             removed = {
                 "jobs": self._until_done(self.forget_job),
-                "files": self._until_done(self.forget_files),
                 "keys": self._until_done(self.forget_keys),
                 "leftovers": self._application.storage.sweep_leftovers(LEFTOVER_AGE),
+                "files": self._until_done(self.forget_files),
             }
         if any(removed.values()):
             get_logger(__name__).info("cleared away", **removed)
@@ -65,15 +67,33 @@ class Housekeeping:
         return 1
 
     def forget_files(self) -> int:
-        """Files past their time that no unfinished job needs; how many."""
-        with self._application.database.connect(autocommit=True) as connection, translated("removing files"), connection.transaction():
+        """Files past their time that no unfinished job needs; how many. One that cannot be removed is put off for an hour before the
+        StorageError is raised, so that it does not keep the others.
+        """
+        with (
+            self._application.database.connect(autocommit=True, limits=_PATIENT) as connection,
+            translated("removing files"),
+            connection.transaction(),
+        ):
             keys = [Key(key) for (key,) in connection.execute(SQL["expired_files"], {"limit": _BATCH})]
             connection.execute(SQL["forget_reports"], {"keys": keys})
-            for key in keys:
+            gone, fault = self._removed(keys)
+            connection.execute(SQL["forget_files"], {"keys": keys[:gone]})
+            if fault is not None:
+                connection.execute(SQL["put_off_file"], {"key": keys[gone]})
+        if fault is not None:
+            raise fault
+        return gone
+
+    def _removed(self, keys: list[Key]) -> tuple[int, StorageError | None]:
+        """How many are gone, in their order, and what kept the next one."""
+        for gone, key in enumerate(keys):
+            try:
                 self._application.storage.delete(key)
-                reach(CrashPoint.FILE_REMOVED)
-            connection.execute(SQL["forget_files"], {"keys": keys})
-        return len(keys)
+            except StorageError as error:
+                return gone, error
+            reach(CrashPoint.FILE_REMOVED)
+        return len(keys), None
 
     def forget_keys(self) -> int:
         """Idempotency keys after 72 hours; how many."""

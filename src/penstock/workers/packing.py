@@ -10,13 +10,15 @@ from penstock.bootstrap import Application
 from penstock.crashpoints import CrashPoint, reach
 from penstock.database.jsonb import jsonb
 from penstock.database.sqlstates import translated
+from penstock.errors import PenstockError
 from penstock.jobs.model import JobId, Report
 from penstock.logs import get_logger
 from penstock.storage.model import Key
-from penstock.workers.turns import SQL
+from penstock.workers.turns import SQL, Turn, turn
 
 CONTENT_TYPE = "application/x-ndjson"
 _BLOCK_BYTES = 256 * 1024
+_GRACE_SECONDS = 30  # whoever ended the job packs its report
 
 
 class Packing:
@@ -44,6 +46,27 @@ class Packing:
             connection.execute(SQL["publish_report"], {**values, "report": jsonb(msgspec.to_builtins(report))})
         reach(CrashPoint.REPORT_PUBLISHED)
         get_logger(__name__).debug("report packed", job_id=job_id, size=report.size)
+
+    def catch_up(self) -> None:
+        """Pack what nobody packed, one worker at a time, for as long as the reports are long. One that cannot be packed does not keep the
+        others. Raises DatabaseError.
+        """
+        with turn(self._application.database, Turn.PACKING) as mine:
+            if mine is None:
+                return
+            mine.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            values = {"grace_seconds": _GRACE_SECONDS, "file_hours": self._application.settings.file_retention_hours}
+            for (job_id,) in mine.execute(SQL["unpacked"], values).fetchall():
+                self.try_to_pack(JobId(str(job_id)))
+
+    def try_to_pack(self, job_id: JobId) -> None:
+        """What stands in the way is logged; it is tried again later."""
+        try:
+            self.pack(job_id)
+        except PenstockError as error:
+            get_logger(__name__).warning("the report will be packed later", job_id=job_id, code=error.code, reason=error.message)
+        except Exception:  # noqa: BLE001 - as above
+            get_logger(__name__).exception("packing a report broke", job_id=job_id)
 
 
 class _Blocks:

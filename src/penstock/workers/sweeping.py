@@ -4,30 +4,23 @@ from penstock.bootstrap import Application
 from penstock.imports.process import ProcessIdentity, is_gone, this_process
 from penstock.jobs.model import JobId
 from penstock.logs import get_logger
-from penstock.workers.packing import Packing
 from penstock.workers.turns import SQL, Connection, Turn, turn
 
 PAUSE_SECONDS = 5  # before a job is tried again whose attempt ended by an outage; doubled with each such attempt, 15 minutes at most
-_PACKING_GRACE_SECONDS = 30
 
 
 class Sweeper:
     """Called again and again, by every worker; may die anywhere."""
 
-    def __init__(self, application: Application, packing: Packing) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._packing = packing
 
     def sweep(self) -> None:
-        """Raises DatabaseError, StorageError."""
-        unpacked: list[JobId] = []
+        """Raises DatabaseError."""
         with turn(self._application.database, Turn.SWEEP) as connection:
             if connection is not None:
                 self._wake_dropped(connection)
                 self._application.queue.tidy(connection)
-                unpacked = self._unpacked(connection)
-        for job_id in unpacked:  # outside the transaction: it takes as long as the report is long
-            self._packing.pack(job_id)
 
     def _wake_dropped(self, connection: Connection) -> None:
         values = {"host": this_process().host, "pause_seconds": PAUSE_SECONDS}
@@ -38,7 +31,3 @@ class Sweeper:
         if dropped:
             self._application.queue.wake_all(connection, dropped)
             get_logger(__name__).info("jobs that nobody worked on are queued again", jobs=dropped[:10], count=len(dropped))
-
-    def _unpacked(self, connection: Connection) -> list[JobId]:
-        values = {"grace_seconds": _PACKING_GRACE_SECONDS, "file_hours": self._application.settings.file_retention_hours}
-        return [JobId(str(job_id)) for (job_id,) in connection.execute(SQL["unpacked"], values)]

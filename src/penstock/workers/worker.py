@@ -39,10 +39,10 @@ class Worker:
         self._imports = application.imports.for_worker(permits_of(settings.import_workers))
         self._handover = threading.Event()
         self._jobs = ThreadPoolExecutor(settings.job_concurrency, thread_name_prefix="penstock-job")
-        self._upkeep = ThreadPoolExecutor(2, thread_name_prefix="penstock-upkeep")
+        self._upkeep = ThreadPoolExecutor(3, thread_name_prefix="penstock-upkeep")  # one for each kind
         self._consumer = Consumer(application.database, self._handle, slots=settings.job_concurrency)
         self._packing = Packing(application)
-        self._sweeper = Sweeper(application, self._packing)
+        self._sweeper = Sweeper(application)
         self._housekeeping = Housekeeping(application, self._handover)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -54,6 +54,7 @@ class Worker:
         tasks = [
             asyncio.create_task(self._consumer.run(), name="penstock-consumer"),
             asyncio.create_task(self._again_and_again("sweep", self._sweeper.sweep, 0, sweep_seconds)),
+            asyncio.create_task(self._again_and_again("packing", self._packing.catch_up, 0, SWEEP_SECONDS)),
             asyncio.create_task(
                 self._again_and_again("housekeeping", self._housekeeping.keep, HOUSEKEEPING_DELAY_SECONDS, HOUSEKEEPING_SECONDS)
             ),
@@ -128,15 +129,7 @@ class Worker:
         else:
             level = log.warning if job.status is JobStatus.FAILED else log.info
             level("job ended", status=job.status.value, processed=job.processed_rows, rejected=job.failed_rows, request_id=job.request_id)
-            self._pack(job_id)
-
-    def _pack(self, job_id: JobId) -> None:
-        try:
-            self._packing.pack(job_id)
-        except PenstockError as error:
-            get_logger(__name__).warning("the report will be packed later", code=error.code, reason=error.message)
-        except Exception:  # noqa: BLE001 - logged, and done again by the sweeper
-            get_logger(__name__).exception("packing a report broke")
+            self._packing.try_to_pack(job_id)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         context = contextvars.copy_context()

@@ -182,9 +182,11 @@ SET LOCAL synchronous_commit TO DEFAULT
 
 -- name: close_books
 -- The end of a job, by its attempt, or by whoever cancels one that nobody works on. The counters come from the receipts and the rejected records on file; the table's CHECK refuses books that do not balance.
--- From here on the job's files are kept for so many hours and no longer.
+-- From here on the job's files are kept for so many hours and no longer; an upload as long as its link may bring another, which would
+-- have no row then.
 WITH kept AS (
-    UPDATE penstock.files f SET expires_at = now() + %(file_hours)s * interval '1 hour'
+    UPDATE penstock.files f
+    SET expires_at = greatest(now() + %(file_hours)s * interval '1 hour', CASE WHEN f.upload_id IS NOT NULL THEN f.expires_at END)
     FROM penstock.jobs j
     WHERE j.job_id = %(job_id)s AND j.finished_at IS NULL AND f.kind = 'SOURCE' AND (f.job_id = j.job_id OR f.key = j.source ->> 'key')
 )

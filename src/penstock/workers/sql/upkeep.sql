@@ -65,6 +65,10 @@ UPDATE penstock.jobs j SET report = NULL
 FROM penstock.files f
 WHERE f.key = ANY(%(keys)s) AND f.kind = 'REPORT' AND j.job_id = f.job_id AND j.report ->> 'key' = f.key
 
+-- name: put_off_file
+-- Storage does not part with it now; the files behind it must not wait for that.
+UPDATE penstock.files SET expires_at = now() + interval '1 hour' WHERE key = %(key)s
+
 -- name: forget_files
 DELETE FROM penstock.files WHERE key = ANY(%(keys)s)
 
@@ -73,7 +77,8 @@ DELETE FROM penstock.files WHERE key = ANY(%(keys)s)
 SELECT job_id FROM penstock.jobs WHERE finished_at < now() - %(job_days)s * interval '1 day' ORDER BY finished_at LIMIT 1 FOR UPDATE SKIP LOCKED
 
 -- name: expire_files_of
-UPDATE penstock.files SET expires_at = least(expires_at, now()) WHERE job_id = %(job_id)s
+-- Uploads have their own time, which their links may outlive the job by.
+UPDATE penstock.files SET expires_at = least(expires_at, now()) WHERE job_id = %(job_id)s AND upload_id IS NULL
 
 -- name: forget_job
 DELETE FROM penstock.jobs WHERE job_id = %(job_id)s
