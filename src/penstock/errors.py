@@ -11,6 +11,7 @@
     │   ├── SettingsError
     │   ├── InvalidIdError
     │   ├── ForbiddenUrlError       `file_url` leads where the server must not go
+    │   ├── CrossSiteError          a page of another site made a browser send this
     │   ├── MalformedMultipartError
     │   ├── IncompleteBodyError     the body ended before it was whole
     │   ├── BodyTimeoutError        the body did not come in time
@@ -105,6 +106,11 @@ class InvalidIdError(UsageError):
 
 class ForbiddenUrlError(UsageError):
     code = "forbidden_url"
+
+
+class CrossSiteError(UsageError):
+    code = "cross_site_request"
+    http_status = 403
 
 
 class MalformedMultipartError(UsageError):

@@ -19,7 +19,7 @@ def test_one_request_too_many_is_refused() -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def ask() -> None:
-        bounded = Conventions(slow, most_requests=1, route_of=lambda _: "/slow")
+        bounded = Conventions(slow, most_requests=1, route_of=lambda _: "/slow", stopping=asyncio.Event())
         transport = httpx.ASGITransport(bounded)  # type: ignore[arg-type] # the same protocol by other names
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
             first = asyncio.create_task(http.get("/slow"))

@@ -116,6 +116,32 @@ def test_garbage_in_a_path_is_the_clients_fault(http: httpx.Client, path: str) -
     assert answer.json()["error"]["code"] in ("invalid_id", "route_not_found", "record_not_found")
 
 
+def test_a_fault_names_the_parameter_as_clients_write_it(http: httpx.Client) -> None:
+    """`format`, whatever the handler calls it."""
+    answer = http.get(f"/v1/imports/{NOBODY}/errors?format=xml").json()
+    assert answer["error"]["details"]["faults"][0]["field"] == "format"
+    assert "`format`: allowed is ndjson, csv, json" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 404),
+        ({"Origin": "http://localhost:1"}, 404),
+        ({"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "same-origin"}, 404),  # a proxy may name another host
+        ({"Origin": "http://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),  # another port of this machine is another site's as well
+    ],
+)
+def test_pages_of_other_sites_change_nothing(http: httpx.Client, headers: dict[str, str], status: int) -> None:
+    """What a browser says of the page decides; programs say nothing. Reading goes on, for the page cannot see the answer."""
+    headers |= {"Host": "localhost:1"}
+    assert http.post(f"/v1/imports/{NOBODY}/cancel", headers=headers).status_code == status
+    assert http.get("/v1/jobs", headers=headers).status_code == 200
+
+
 def test_a_long_address_is_refused(http: httpx.Client) -> None:
     """Above 16 KiB."""
     answer = http.get("/v1/jobs?cursor=" + "A" * 17_000)
@@ -130,7 +156,8 @@ def test_a_long_address_is_refused(http: httpx.Client) -> None:
         b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: -4\r\n\r\n",
         b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /live HTTP/1.1\r\nHost: a b{}\r\n\r\n",
-        b"GET /live HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /live HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 140_000 + b"\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",  # a server that speaks HTTP/2 also waits for ever to see which it is
     ],
 )
 def test_what_is_no_http_is_refused(served: Served, sent: bytes) -> None:

@@ -180,6 +180,12 @@ def test_a_form_that_is_refused_leaves_nothing(http: httpx.Client, here: Applica
         assert _code(_post_form(http, *parts)) == expected
 
 
+def test_what_is_wrong_with_a_form_is_told_in_words(http: httpx.Client) -> None:
+    """Nothing of what Python raised: a name that is no UTF-8."""
+    answer = _post_form(http, RESOURCE, FILE.replace(b"users.csv", b"\xff.csv"))
+    assert answer.json()["detail"] == "The form is not well-formed multipart/form-data: Segment header failed to decode."
+
+
 def test_a_form_without_a_boundary_is_refused(http: httpx.Client, here: Application, conninfo: str) -> None:
     with nothing_made(here, conninfo):
         answer = http.post("/v1/imports", content=form(RESOURCE, FILE), headers={"content-type": "multipart/form-data"})
@@ -240,6 +246,15 @@ def test_a_body_that_is_cut_or_stalls_leaves_nothing(served: Served, here: Appli
             assert re.match(rb"HTTP/1.1 (400|408) ", answer), answer[:500]
         if "stalled" in name:
             assert b'"body_timeout"' in answer
+
+
+def test_a_refusal_reaches_a_client_that_still_sends(served: Served) -> None:
+    """The connection is not reset under an answer that has not been read."""
+    for _ in range(3):
+        answer = raw_request(
+            served.url, [HEAD_RAW[0].replace("users", "nothing"), HEAD_RAW[1], "Content-Length: 9000000"], [b"x" * 9_000_000]
+        )
+        assert answer.startswith(b"HTTP/1.1 404")
 
 
 def test_a_client_that_vanishes_leaves_nothing(served: Served, here: Application, conninfo: str) -> None:

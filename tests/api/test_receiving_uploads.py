@@ -73,6 +73,7 @@ def test_an_upload_past_its_time_is_gone(http: httpx.Client, conninfo: str) -> N
 def test_what_names_no_upload_is_refused(http: httpx.Client) -> None:
     assert _code(_import(http, "0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f")) == (404, "upload_not_found")
     assert _code(_import(http, "../../etc")) == (400, "invalid_id")
+    assert _import(http, "../../etc").json()["detail"].startswith("The id of an upload is a UUID")
     assert _code(http.post("/v1/uploads", json={})) == (400, "invalid_option")
     assert _code(http.post("/v1/uploads", json={"filename": "a.csv", "size": 5})) == (400, "invalid_option")
     assert _code(http.post("/v1/uploads", json={"filename": "a.csv", "resource": "nothing"})) == (404, "unknown_resource")

@@ -113,6 +113,20 @@ def test_what_hangs_is_cut_off_at_the_grace(run_penstock: Penstock, database: st
         proxy.resume()
 
 
+def test_a_file_that_does_not_end_is_cut_off_at_the_grace(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
+    """Whoever sends it is told to try again, and nothing is left of it."""
+    head = "POST /v1/imports?resource=users HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n"
+    with serving(run_penstock, "--no-worker", env=_environment(database, tmp_path) | {"SHUTDOWN_GRACE_SECONDS": "1"}) as served:
+        with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=20) as raw:
+            raw.sendall(head.encode())
+            assert until(lambda: _count(database, "files") == 1)
+            served.process.send_signal(signal.SIGTERM)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 503")
+        assert served.process.wait(20) == 0
+    assert _count(database, "files") == 0
+    assert not list((tmp_path / "data" / "storage" / ".partial").iterdir())
+
+
 def test_a_second_signal_ends_at_once(run_penstock: Penstock, database: str, proxied: Callable[[str], Proxy], tmp_path: Path) -> None:
     """Whatever is under way."""
     proxy = proxied(database)

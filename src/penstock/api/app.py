@@ -50,7 +50,9 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
         logging_config=None,
         debug=False,
     )
-    app.conventions = Conventions(app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app))
+    app.conventions = Conventions(
+        app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app), stopping=stopping, public_url=application.settings.public_url
+    )
     imports = application.imports
     app.services = Services(
         application=application,

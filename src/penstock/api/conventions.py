@@ -4,6 +4,7 @@ Outside of Litestar, whose middleware does not see what its router refuses (404,
 on requests under way, the headers that protect, and one access line per request.
 """
 
+import asyncio
 import re
 import time
 import uuid
@@ -13,8 +14,10 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from penstock.api.crossing import cross_site
+from penstock.api.leftover import Incoming
 from penstock.api.problems import ADDRESS, MEDIA_TYPE, REQUEST_ID, rendered
-from penstock.errors import OverloadedError, PenstockError, UsageError
+from penstock.errors import HandedOverError, OverloadedError, PenstockError, UsageError
 from penstock.logs import get_logger, log_context
 
 _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -34,11 +37,22 @@ _NO_STATUS, _CLIENT_GONE = 0, 499
 class Conventions:
     """Wraps the whole application. `most_requests` is how many may be under way at once; one more is refused (503 overloaded).
 
-    `route_of` gives the template of the route that a request was led to, for the access line.
+    `route_of` gives the template of the route that a request was led to, for the access line. What is cut off while `stopping` is set is
+    answered with 503.
     """
 
-    def __init__(self, app: ASGIApp, *, most_requests: int, route_of: Callable[[Scope], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        most_requests: int,
+        route_of: Callable[[Scope], str],
+        stopping: asyncio.Event,
+        public_url: str | None = None,
+    ) -> None:
         self._app = app
+        self._stopping = stopping
+        self._public_url = public_url
         self._route_of = route_of
         self._most_requests = most_requests
         self._under_way = 0
@@ -49,11 +63,12 @@ class Conventions:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {}).update({REQUEST_ID: request_id, ADDRESS: scope["path"]})
-        answer = _Answer(cast("HTTPScope", scope), send, request_id)
+        incoming = Incoming(cast("HTTPScope", scope), receive)
+        answer = _Answer(cast("HTTPScope", scope), send, request_id, incoming)
         self._under_way += 1
         try:
             with log_context(request_id=request_id):
-                await self._answer(cast("HTTPScope", scope), receive, answer)
+                await self._answer(cast("HTTPScope", scope), incoming.receive, answer)
         finally:
             self._under_way -= 1
 
@@ -68,6 +83,11 @@ class Conventions:
             status = answer.status
         except _HeadAnsweredError:
             status = answer.status
+        except asyncio.CancelledError:
+            if self._stopping.is_set() and answer.status == _NO_STATUS:
+                await answer.refuse(HandedOverError("The server stops."))
+                status = answer.status
+            raise
         except Exception as error:
             status = answer.status
             if not answer.head_answered:
@@ -82,7 +102,7 @@ class Conventions:
             return OverloadedError(f"The server has {self._most_requests} requests under way, which is its limit.")
         if len(scope["raw_path"] or b"") + len(scope["query_string"] or b"") > _LONGEST_TARGET:
             return UsageError(f"The address is too long: it may have {_LONGEST_TARGET} bytes.")
-        return None
+        return cross_site(scope, self._public_url)
 
 
 class _HeadAnsweredError(Exception):
@@ -92,19 +112,22 @@ class _HeadAnsweredError(Exception):
 class _Answer:
     """The answer on its way out."""
 
-    def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
+    def __init__(self, scope: HTTPScope, send: Send, request_id: str, incoming: Incoming) -> None:
         self.status = _NO_STATUS
         self.head_answered = False
         self._path = scope["path"]
         self._is_head = scope["method"] == "HEAD"
         self._request_id = request_id
         self._send = send
+        self._incoming = incoming
 
     async def send(self, message: Message) -> None:
         if message["type"] != "http.response.start":
             await self._send(message)
             return
         self.status = message["status"]
+        if self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.REQUEST_TIMEOUT:
+            await self._incoming.pass_over()
         message["headers"] = [*_completed(message["headers"]), (b"x-request-id", self._request_id.encode())]
         await self._send(message)
         if self._is_head:

@@ -31,13 +31,13 @@ Cursor = Annotated[
 
 def job_id_of(text: str) -> JobId:
     """Raises InvalidIdError for what is no full UUID."""
-    return JobId(uuid_of(text, "job"))
+    return JobId(uuid_of(text, "a job"))
 
 
 def uuid_of(text: str, what: str) -> str:
     """The UUID in lower case. Raises InvalidIdError."""
     if not _UUID.fullmatch(text):
-        raise InvalidIdError(f"The id of a {what} is a UUID, such as 0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f.", id=text[:100])
+        raise InvalidIdError(f"The id of {what} is a UUID, such as 0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f.", id=text[:100])
     return text.lower()
 
 
@@ -85,6 +85,14 @@ def allowed(request: Request[Any, Any, Any], name: str) -> str | None:
     if isinstance(kwarg, ParameterKwarg) and kwarg.max_length is not None:
         return f"at most {kwarg.max_length} characters"
     return None
+
+
+def written(request: Request[Any, Any, Any], name: str) -> str:
+    """The parameter as clients write it: Litestar's faults name the handler's argument."""
+    handler = request.scope.get("route_handler")
+    field = handler.parsed_fn_signature.parameters.get(name) if handler is not None else None
+    kwarg = None if field is None else field.kwarg_definition
+    return (isinstance(kwarg, ParameterKwarg) and kwarg.name) or name
 
 
 def _values(field: FieldDefinition) -> list[str]:

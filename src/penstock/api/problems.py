@@ -14,7 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_INTERNAL_SERVER_ERROR
 
-from penstock.api.parameters import allowed
+from penstock.api.parameters import allowed, written
 from penstock.errors import (
     DatabaseUnavailableError,
     HandedOverError,
@@ -185,7 +185,7 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Usa
     faults = []
     for extra in error.extra if isinstance(error.extra, list) else []:
         field, said = str(extra.get("key", "body")), str(extra.get("message", "is wrong"))
-        faults.append({"field": field, "problem": said, "allowed": allowed(request, field)})
+        faults.append({"field": written(request, field), "problem": said, "allowed": allowed(request, field)})
     told = "; ".join(
         f"`{fault['field']}`: {(fault['allowed'] and 'allowed is ' + str(fault['allowed'])) or fault['problem']}" for fault in faults
     )

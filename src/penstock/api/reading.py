@@ -114,7 +114,7 @@ def named_source(application: Application, given: Mapping[str, Any]) -> tuple[Pl
     if name == "file_url":
         url = check_url(value, allowed=application.settings.file_url_allowed_networks)
         return RemoteUrl(url=url, name=name_of_url(url)), None
-    file = application.files.arrived(UUID(uuid_of(value, "an upload's id")))
+    file = application.files.arrived(UUID(uuid_of(value, "an upload")))
     return in_storage(file), file
 
 

@@ -81,5 +81,5 @@ def _answer(record: bytes) -> Response[bytes]:
     sync_to_thread=True,
 )
 def get_user(request: AnyRequest, user_id: Uuid) -> Response[bytes]:
-    record = services(request).application.records.get(_USERS, uuid_of(user_id, "user"))
+    record = services(request).application.records.get(_USERS, uuid_of(user_id, "a user"))
     return _answer(b'{"user":' + record + b"}")

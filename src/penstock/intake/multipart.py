@@ -96,7 +96,8 @@ def _parsed(parser: PushMultipartParser, chunk: bytes) -> list[_Event]:
     try:
         return list(parser.parse(chunk))
     except MultipartError as error:
-        raise MalformedMultipartError(f"The form is not well-formed multipart/form-data: {error}.") from error
+        # Behind its own words the parser gives what Python raised, which tells a client nothing.
+        raise MalformedMultipartError(f"The form is not well-formed multipart/form-data: {str(error.args[0]).rstrip('.')}.") from error
 
 
 def _is_file(part: MultipartSegment, *, already: bool) -> bool:

@@ -1,0 +1,39 @@
+"""Requests that a page of another site makes a browser send.
+
+Nobody signs in to a server on loopback: what keeps others out is that only this machine reaches it, and so does every page that is open in
+its browser. A form can be sent to any address without asking; the page cannot read the answer, but the records would have landed.
+"""
+
+from urllib.parse import urlsplit
+
+from litestar.types import HTTPScope
+
+from penstock.errors import CrossSiteError
+
+_SAFE = ("GET", "HEAD", "OPTIONS")  # they change nothing
+
+
+def cross_site(scope: HTTPScope, public_url: str | None) -> CrossSiteError | None:
+    """What a browser says of where a request comes from; programs say nothing of it, and pass."""
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if scope["method"] in _SAFE or _ours(origin, headers.get(b"host", b"").decode("latin-1"), public_url):
+        return None
+    site = headers.get(b"sec-fetch-site")
+    if site in (b"same-origin", b"none") or (site is None and not origin):
+        return None
+    return CrossSiteError(
+        "A page of another site may not send requests here. Send it from this server's own address, or from a program; behind a proxy set "
+        "PUBLIC_URL to the address that people use."
+    )
+
+
+def _ours(origin: str, host: str, public_url: str | None) -> bool:
+    scheme, colon, address = origin.partition("://")
+    if not (colon and scheme in ("http", "https")):
+        return False
+    if public_url is not None:
+        public = urlsplit(public_url)
+        if (scheme, address.lower()) == (public.scheme, public.netloc.lower()):
+            return True
+    return address.lower() == host.lower()
