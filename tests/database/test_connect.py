@@ -87,6 +87,11 @@ def test_the_pool_opens_once_for_all_threads(opened: Database) -> None:
     assert len(pools) == 1
 
 
+def test_a_server_that_was_away_for_long_is_tried_soon(opened: Database) -> None:
+    """The pool's pauses between attempts, which double, do not grow with the outage."""
+    assert opened._opened_pool().reconnect_timeout <= 3
+
+
 def test_a_broken_pooled_connection_is_replaced(opened: Database, proxied: Callable[[str], Proxy]) -> None:
     """After the network broke, the next block gets a connection that works."""
     proxy = proxied(opened.conninfo)

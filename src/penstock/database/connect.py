@@ -43,6 +43,9 @@ _SESSION = {
 }
 # Lets a long statement end when its client was killed. A server on Windows refuses it.
 _CLIENT_CHECK = {"client_connection_check_interval": "5s"}
+# The pool's pauses between attempts to reach a server double until then; after that whoever asks next has it try at once. With the five
+# minutes that it takes by itself, a server that was away for one minute was not seen again for another.
+_RECONNECT_SECONDS = 3.0
 _FIRST_CAUSES = {
     "password authentication failed": "the password or the role is wrong: check DATABASE_USER and DATABASE_PASSWORD",
     "no password supplied": "the server asks for a password: set DATABASE_PASSWORD",
@@ -156,6 +159,7 @@ class Database:
                     min_size=0,
                     max_size=self._workers,
                     timeout=self.connect_seconds,
+                    reconnect_timeout=_RECONNECT_SECONDS,
                     configure=self._configure,
                     check=ConnectionPool.check_connection,
                     name=APPLICATION_NAME,
