@@ -169,6 +169,17 @@ def test_what_is_no_http_is_refused(served: Served, sent: bytes) -> None:
     assert served.http.get("/live").is_success
 
 
+def test_a_client_is_told_that_its_connection_ends(served: Served) -> None:
+    """Where the body was not taken whole: else it would lose the next request that it sends there."""
+    head = "POST /v1/imports?resource=nothing HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n"
+    for expectation, told in (("Expect: 100-continue\r\n\r\n", True), ("\r\n123456789", False)):
+        with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=10) as raw:
+            raw.sendall((head + expectation).encode())
+            answer = raw.recv(4000).lower()
+        assert answer.startswith(b"http/1.1 404")
+        assert (b"\r\nconnection: close\r\n" in answer) == told
+
+
 def test_the_log_has_templates_and_no_queries(served: Served, http: httpx.Client) -> None:
     """One line per request: nothing that a client wrote but method and request id."""
     http.get(f"/v1/imports/{NOBODY}?secret=s3cret", headers={"X-Request-ID": "templates"})

@@ -18,13 +18,13 @@ class Incoming:
     def __init__(self, scope: HTTPScope, receive: Receive) -> None:
         headers = dict(scope["headers"])
         self._receive = receive
-        self._over = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        self.over = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         self._begun = b"expect" not in headers  # else it comes only when it is asked for
 
     async def receive(self) -> ReceiveMessage:
         self._begun = True
         message = await self._receive()
-        self._over = message["type"] != "http.request" or not message["more_body"]
+        self.over = message["type"] != "http.request" or not message["more_body"]
         return message
 
     async def pass_over(self) -> None:
@@ -32,6 +32,6 @@ class Incoming:
         passed = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(_MOST_SECONDS):
-                while self._begun and not self._over and passed < _MOST_BYTES:
+                while self._begun and not self.over and passed < _MOST_BYTES:
                     message = await self.receive()
                     passed += len(message["body"]) if message["type"] == "http.request" else 0
