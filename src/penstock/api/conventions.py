@@ -128,10 +128,11 @@ class _Answer:
         self.status = message["status"]
         if self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.REQUEST_TIMEOUT:
             await self._incoming.pass_over()
-        message["headers"] = [*_completed(message["headers"]), (b"x-request-id", self._request_id.encode())]
+        headers = [*_completed(message["headers"]), (b"x-request-id", self._request_id.encode())]
         if not self._incoming.over:
             # The server closes then, and a client that is not told loses the next request that it sends on this connection.
-            message["headers"].append((b"connection", b"close"))
+            headers.append((b"connection", b"close"))
+        message["headers"] = headers
         await self._send(message)
         if self._is_head:
             self.head_answered = True
