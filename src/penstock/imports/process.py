@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+_PROC = Path("/proc")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -32,13 +33,26 @@ def is_gone(process: ProcessIdentity) -> bool:
     """True only where it is certain: the same machine, and no such process any more. A zombie is gone: it can write nothing."""
     if process.host != _host() or not process.started:
         return False
-    return _started(process.pid) != process.started
+    return not _is_hidden(process.pid) and _started(process.pid) != process.started
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether it lives where we may not look: /proc can keep the processes of other users to itself (proc(5), hidepid)."""
+    if (_PROC / str(pid)).exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _started(pid: int) -> str | None:
     """Start time of a living process in clock ticks since boot (proc(5), stat, field 22)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+        stat = (_PROC / str(pid) / "stat").read_text("ascii", errors="replace")
     except OSError:
         return None
     state, *rest = stat.rpartition(")")[2].split()
