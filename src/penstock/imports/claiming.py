@@ -66,7 +66,7 @@ def claim(
         except psycopg.Error as error:
             if not is_conflict(error):
                 raise
-            claimed = 0.0
+            claimed = _make_way(connection, job_id)
         except InvalidStateError:
             if waited:
                 return None
@@ -85,6 +85,7 @@ def claim(
 def _try_claim(connection: Connection, job_id: JobId, terms: Terms) -> Claim | float | None:
     """The claim; the seconds left of another's lease; or None where the job had its last attempt and is FAILED now."""
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(SQL["claim_patience"])
         job = cursor.execute(SQL["lock_job"], {"job_id": job_id}).fetchone()
         if job is None:
             raise JobNotFoundError(f"There is no job {job_id}.", job_id=job_id)
@@ -99,6 +100,18 @@ def _try_claim(connection: Connection, job_id: JobId, terms: Terms) -> Claim | f
             _set_aside(connection, job_id, terms)
             return None
         return _take(cursor, job_id, job, terms.lease_seconds)
+
+
+def _make_way(connection: Connection, job_id: JobId) -> float:
+    """Seconds left of the lease of whoever may hold the job's row. Past its lease it stands still in the middle of the job's end, and its
+    sessions are ended; then there is nothing to wait for.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        last = cursor.execute(SQL["last_attempt"], {"job_id": job_id}).fetchone()
+    if last is not None and is_owned(last):
+        return max(float(last["lease_seconds_left"]), _POLL_SECONDS)
+    connection.execute(SQL["end_sessions"], {"prefix": session_name(job_id)})
+    return 0.0
 
 
 def is_owned(last: dict[str, Any] | None) -> bool:

@@ -28,9 +28,14 @@ WHERE fingerprint = %(fingerprint)s AND resource = %(resource)s AND options = %(
 ORDER BY created_at DESC LIMIT 1
 
 -- name: lock_job
--- Whoever changes a job's state holds this row.
+-- Whoever changes a job's state holds this row. NO KEY: units of work that refer to the job (its rejected records, its waves) neither wait
+-- for this nor keep it waiting; with them a process that stood still in one kept others from cancelling the job or taking it over.
 SELECT status, attempts, attempts_excused, source, dialect, options, reading, resource, cancel_requested, queued
-FROM penstock.jobs WHERE job_id = %(job_id)s FOR UPDATE
+FROM penstock.jobs WHERE job_id = %(job_id)s FOR NO KEY UPDATE
+
+-- name: claim_patience
+-- Whoever holds the job's row holds it for a moment, or stands still.
+SET LOCAL lock_timeout = '2s'
 
 -- name: last_attempt
 -- Who worked on it last, and whether its lease still lives, by the database's clock.
