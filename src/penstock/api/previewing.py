@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,13 +10,14 @@ from litestar import post
 
 from penstock.api import reading
 from penstock.api.bodies import body_of, json_of
+from penstock.api.few import one_of_few
 from penstock.api.parameters import ANY_QUERY
 from penstock.api.problems import problems
 from penstock.api.receiving import OF_BODIES
 from penstock.api.receiving_document import PreviewOperation
 from penstock.api.services import AnyRequest, services
 from penstock.bootstrap import Application
-from penstock.errors import EmptyFileError, OverloadedError
+from penstock.errors import EmptyFileError
 from penstock.intake.bodies import collected
 from penstock.intake.heads import HEAD_BYTES, HeadSource, head_of
 from penstock.intake.media import MULTIPART, media_of
@@ -29,7 +29,6 @@ from penstock.sources.model import Source
 from penstock.sources.places import RemoteUrl
 
 _FETCH_SECONDS = 60  # a person waits
-_URLS_AT_ONCE = 8  # half of the threads: servers that are silent must not keep all of them from everybody else
 _PARQUET_BYTES = 64 * 1024 * 1024  # a larger one is not copied from a bucket only to be looked at
 
 
@@ -99,25 +98,7 @@ async def _of_form(request: AnyRequest) -> tuple[Wishes, HeadSource]:
     return wishes_of(form.fields), form.file
 
 
-_urls = threading.BoundedSemaphore(_URLS_AT_ONCE)
-
-
-@contextmanager
-def _one_of_few() -> Iterator[None]:
-    if not _urls.acquire(blocking=False):
-        raise OverloadedError(f"The server looks at {_URLS_AT_ONCE} other files behind URLs, which is its limit. Try again in a moment.")
-    try:
-        yield
-    finally:
-        _urls.release()
-
-
 def _of_source(application: Application, given: Mapping[str, Any]) -> Preview:
-    with _one_of_few() if given.get("file_url") is not None else nullcontext():
-        return _of_named(application, given)
-
-
-def _of_named(application: Application, given: Mapping[str, Any]) -> Preview:
     wishes = wishes_of(given, beside=reading.SOURCES)
     place, file = reading.named_source(application, given)
     resource = file.resource if file is not None else None
@@ -132,7 +113,8 @@ def _of_named(application: Application, given: Mapping[str, Any]) -> Preview:
 def _fetched_head(application: Application, url: str) -> HeadSource:
     settings, held, whole = application.settings, bytearray(), True
     networks = settings.file_url_allowed_networks
-    with fetch(url, allowed=networks, max_bytes=settings.max_upload_bytes, total_seconds=_FETCH_SECONDS, cancel=threading.Event()) as file:
+    never, most_bytes = threading.Event(), settings.max_upload_bytes
+    with one_of_few(), fetch(url, allowed=networks, max_bytes=most_bytes, total_seconds=_FETCH_SECONDS, cancel=never) as file:
         for chunk in file.chunks:
             held += chunk
             if len(held) > HEAD_BYTES:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from penstock.api.bodies import body_of
+from penstock.api.few import one_of_few
 from penstock.api.ordering import Order, discarded, in_storage
 from penstock.api.parameters import uuid_of
 from penstock.api.services import AnyRequest, services
@@ -106,13 +107,15 @@ async def read_multipart(request: AnyRequest, *, store: bool) -> Order:
 def named_source(application: Application, given: Mapping[str, Any]) -> tuple[Place, ReceivedFile | None]:
     """The one source that a JSON request names, and the upload if it is one. Not for the event loop.
 
-    Raises InvalidSourceError, ForbiddenUrlError, DownloadFailedError, UploadNotFoundError, PayloadTooLargeError, EmptyFileError.
+    Raises InvalidSourceError, ForbiddenUrlError, DownloadFailedError, UploadNotFoundError, PayloadTooLargeError, EmptyFileError,
+    OverloadedError.
     """
     name, value = source_given(given)
     if name == "source_path":
         return LocalFile(path=str(path_below(application.settings.import_base_dir, value))), None
     if name == "file_url":
-        url = check_url(value, allowed=application.settings.file_url_allowed_networks)
+        with one_of_few():
+            url = check_url(value, allowed=application.settings.file_url_allowed_networks)
         return RemoteUrl(url=url, name=name_of_url(url)), None
     file = application.files.arrived(UUID(uuid_of(value, "an upload")))
     return in_storage(file), file

@@ -45,12 +45,14 @@ class LocalStorage:
 
     async def put(self, key: Key, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:  # noqa: ARG002 - a folder keeps none
         target = self._path(key)
-        partial = await in_thread(self._begin)
+        begun: list[PartialFile] = []
         try:
-            await pour(chunks, functools.partial(_write, partial))
-            return await in_thread(self._publish, partial, key, target)
+            await in_thread(lambda: begun.append(self._begin()))  # kept also if the task is cancelled meanwhile
+            await pour(chunks, functools.partial(_write, begun[0]))
+            return await in_thread(self._publish, begun[0], key, target)
         finally:
-            await in_thread(partial.__exit__, None, None, None)
+            for partial in begun:
+                await in_thread(partial.__exit__, None, None, None)
 
     def write(self, key: Key, chunks: Iterable[bytes], *, content_type: str = "application/octet-stream") -> StoredObject:  # noqa: ARG002 - as above
         target = self._path(key)
