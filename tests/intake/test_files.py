@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -56,12 +57,15 @@ async def _pieces(*chunks: bytes | BaseException) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def test_a_file_is_noted_stored_and_digested(here: Application, database: str) -> None:
+def test_a_file_is_noted_stored_and_digested(here: Application, database: str, tmp_path: Path) -> None:
+    """Its size and digest appear with its job."""
     file = _received(here, b"abc", b"def")
     digest = "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
     assert (file.name, file.size, file.sha256) == ("users.csv", 6, digest)
     assert b"".join(here.storage.read(file.key)) == b"abcdef"
-    assert _rows(database) == [(file.key, "users.csv", "users", 6, digest, None)]
+    assert _rows(database) == [(file.key, "users.csv", "users", None, None, None)]
+    job_id = _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file, job_id))
+    assert _rows(database) == [(file.key, "users.csv", "users", 6, digest, uuid.UUID(job_id))]
 
 
 def test_it_is_noted_before_its_first_byte(here: Application, database: str) -> None:
@@ -144,7 +148,7 @@ def _job(here: Application, tmp_path: Path, within: Callable[[Any, JobId], None]
 def test_a_file_of_a_job_is_not_discarded(here: Application, database: str, tmp_path: Path) -> None:
     """Whoever takes back a file that came to nothing, and is wrong about it, does no harm."""
     file, other = _received(here, b"abc"), _received(here, b"def")
-    job_id = _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file.key, job_id))
+    job_id = _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file, job_id))
     here.files.discard(file)
     here.files.discard(other)
     assert b"".join(here.storage.read(file.key)) == b"abc"
@@ -161,7 +165,7 @@ def test_storage_that_hangs_keeps_no_connection(database: str, tmp_path: Path, m
 
         def delete(self: LocalStorage, key: Key) -> None:
             with pytest.raises(UploadNotFoundError):
-                _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, key, job_id))
+                _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file, job_id))
             refused.append(key)
             real(self, key)
 
@@ -178,7 +182,7 @@ def test_a_file_past_its_time_is_not_attached(here: Application, database: str, 
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE penstock.files SET expires_at = now()")
     with pytest.raises(UploadNotFoundError):
-        _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file.key, job_id))
+        _job(here, tmp_path, lambda connection, job_id: here.files.attach(connection, file, job_id))
     assert here.imports.list() == ([], None)
 
 
@@ -224,18 +228,21 @@ def test_names_in_headers(header: str | None, name: str | None) -> None:
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
-        ("users.CSV.gz", "/data.csv.gz"),
-        ("a.ndjson.zst", "/data.ndjson.zst"),
-        ("a.exe", "/data"),
-        ("../.csv", "/data.csv"),
-        ("a.csv\n", "/data"),
-        ("ä.c\u017fv", "/data"),
-        (".gz", "/data.gz"),
+        ("users.CSV.gz", ".csv.gz"),
+        ("a.ndjson.zst", ".ndjson.zst"),
+        ("a.exe", ""),
+        ("../.csv", ".csv"),
+        ("a.csv\n", ""),
+        ("ä.c\u017fv", ""),
+        (".gz", ".gz"),
     ],
 )
 def test_of_a_name_only_known_endings_reach_the_key(name: str, ending: str) -> None:
+    """The rest is a day and an id."""
     key = new_key(name)
-    assert key.endswith(ending)
+    folder, day, last = key.split("/")
+    assert (folder, len(day), last[36:]) == ("uploads", 10, ending)
+    assert uuid.UUID(last[:36])
     assert is_key(key)
 
 

@@ -15,6 +15,7 @@ from penstock.bootstrap import Application
 from penstock.database.connect import Database, Limits
 from penstock.errors import ObjectNotFoundError, StorageUnavailableError
 from penstock.formats.model import ReadOptions
+from penstock.intake.model import ReceivedFile
 from penstock.jobs.model import ImportOptions, Job, JobStatus
 from penstock.sources.places import InStorage
 from penstock.storage.local import LocalStorage
@@ -52,13 +53,14 @@ def stored_job(site: Site, count: int = COUNT) -> tuple[Job, Key]:
             [key],
         )
     place = InStorage(key=key, name="things.ndjson")
+    file = ReceivedFile(key=key, name=place.name, size=path.stat().st_size, sha256=None)
     job = site.application.imports.create(
         "things",
         place,
         read=ReadOptions(),
         options=ImportOptions(),
         queued=True,
-        within=lambda connection, job_id: site.application.files.attach(connection, key, job_id),
+        within=lambda connection, job_id: site.application.files.attach(connection, file, job_id),
     )
     return job, key
 

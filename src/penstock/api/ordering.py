@@ -77,7 +77,7 @@ async def _made(request: AnyRequest, order: Order, reservation: Reservation | No
 def _create(application: Application, order: Order, reservation: Reservation | None, request_id: str) -> Job:
     def within(connection: Connection, job_id: JobId) -> None:
         if order.file is not None:
-            application.files.attach(connection, order.file.key, job_id)
+            application.files.attach(connection, order.file, job_id)
         if reservation is not None:
             application.idempotency.complete(connection, reservation, order.body, job_id)
 

@@ -41,7 +41,10 @@ class Files:
         self._settings = settings
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes], *, resource: str | None = None) -> ReceivedFile:
-        """Store a stream while it arrives. If `chunks` raises, its error comes out and neither object nor row is left."""
+        """Store a stream while it arrives. If `chunks` raises, its error comes out and neither object nor row is left.
+
+        Size and digest are noted by `attach`, with the job: a transaction of their own would be one more wait for the disk.
+        """
         name = file_name(name, "file")
         key = new_key(name)
         stored = await asyncio.to_thread(self._storage)
@@ -49,14 +52,12 @@ class Files:
         counted = Counted(chunks)
         try:
             await stored.put(key, counted)
-            file = ReceivedFile(key=key, name=name, size=counted.size, sha256=counted.sha256)
-            await asyncio.to_thread(self._settle, file)
         except BaseException as error:
             # Also when the client left or the server stops: what was begun is taken back before anything else.
             await asyncio.shield(asyncio.to_thread(self._discard_quietly, key))
             counted.raise_fault(error)
             raise
-        return file
+        return ReceivedFile(key=key, name=name, size=counted.size, sha256=counted.sha256)
 
     def discard(self, file: ReceivedFile) -> None:
         """Remove a file that no job was made for. An upload is kept: the client may start another import of it."""
@@ -105,9 +106,9 @@ class Files:
         sha256 = row["sha256"] if row["size"] == found.size else None
         return ReceivedFile(key=Key(row["key"]), name=row["name"], size=found.size, sha256=sha256, resource=row["resource"])
 
-    def attach(self, connection: Connection, key: Key, job_id: JobId) -> None:
+    def attach(self, connection: Connection, file: ReceivedFile, job_id: JobId) -> None:
         """Give the file to a job, in the transaction that creates it. Raises UploadNotFoundError for a file past its time."""
-        values = {"key": key, "job_id": job_id, "keep_seconds": _DAY_SECONDS}
+        values = {"key": file.key, "size": file.size, "sha256": file.sha256, "job_id": job_id, "keep_seconds": _DAY_SECONDS}
         if connection.execute(SQL["attach_file"], values).fetchone() is None:
             raise UploadNotFoundError("The file of this upload is past its time. Send it again.")
 
@@ -192,7 +193,7 @@ class Counted:
 
 
 def new_key(name: str) -> Key:
-    """`uploads/<day>/<uuid>/data<endings>`: of the client's name only endings that are known."""
+    """`uploads/<day>/<uuid><endings>`: of the client's name only endings that are known. A folder more is one more wait for the disk."""
     ending = _ENDING.search(name)
     assert ending is not None  # it matches the empty end of any name
-    return Key(f"uploads/{datetime.now(UTC):%Y-%m-%d}/{uuid.uuid4()}/data{ending[0].lower()}")
+    return Key(f"uploads/{datetime.now(UTC):%Y-%m-%d}/{uuid.uuid4()}{ending[0].lower()}")

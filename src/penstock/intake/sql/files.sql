@@ -4,7 +4,7 @@ INSERT INTO penstock.files (key, kind, name, upload_id, resource, expires_at)
 VALUES (%(key)s, 'SOURCE', %(name)s, %(upload_id)s, %(resource)s, clock_timestamp() + %(keep_seconds)s * interval '1 second')
 
 -- name: settle_file
--- Whole and on disk.
+-- An upload, whole and on disk.
 UPDATE penstock.files SET size = %(size)s, sha256 = %(sha256)s WHERE key = %(key)s
 
 -- name: give_up_file
@@ -26,8 +26,11 @@ SELECT key, name, resource, size, sha256, job_id FROM penstock.files
 WHERE key = %(key)s AND upload_id IS NOT NULL AND expires_at > clock_timestamp()
 
 -- name: attach_file
--- In the job's transaction. One upload may serve several jobs; the row shows the newest, and lives a day longer at least.
+-- In the job's transaction. One upload may serve several jobs; the row shows the newest, and lives a day longer at least. What is known of
+-- an upload's bytes was noted when they came; of other files it is noted here.
 UPDATE penstock.files
-SET job_id = %(job_id)s, expires_at = greatest(expires_at, clock_timestamp() + %(keep_seconds)s * interval '1 second')
+SET job_id = %(job_id)s, size = CASE WHEN upload_id IS NULL THEN %(size)s ELSE size END,
+    sha256 = CASE WHEN upload_id IS NULL THEN %(sha256)s ELSE sha256 END,
+    expires_at = greatest(expires_at, clock_timestamp() + %(keep_seconds)s * interval '1 second')
 WHERE key = %(key)s AND expires_at > clock_timestamp()
 RETURNING key
