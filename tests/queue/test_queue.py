@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from penstock.database.connect import Database
 from penstock.database.migrate import migrate
 from penstock.jobs.model import JobId
 from penstock.queue import Queue, service
-from penstock.queue.consumer import Consumer
+from penstock.queue.consumer import Consumer, _ended
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
@@ -186,3 +187,20 @@ def test_entries_that_tell_nothing_are_removed(opened: Database) -> None:
         connection.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour' WHERE id = %s", old)
         assert queue.tidy(connection) == 3
         assert [row for (row,) in connection.execute("SELECT id FROM procrastinate_jobs ORDER BY id")] == [4, 5]
+
+
+def test_a_cancellation_that_is_lost_is_given_again() -> None:
+    """Psycopg raises the error of a dead connection in place of it, and what catches that goes on; who waits for it would wait for ever."""
+
+    async def goes_on_once() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def end() -> bool:
+        task = asyncio.create_task(goes_on_once())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(_ended(task), 20)
+        return task.cancelled()
+
+    assert asyncio.run(end())

@@ -27,6 +27,7 @@ POLL_SECONDS = 4.0  # how long an entry waits at most for a free worker that hea
 HEARTBEAT_SECONDS = 10.0
 LATER_SECONDS = 60  # when an entry that only a newer version understands is offered again
 _BACKOFF_SECONDS = (0.2, 10.0)
+_CANCEL_SECONDS = 1.0
 _OUTAGES = (exceptions.ProcrastinateException, psycopg.Error, PoolTimeout, OSError, TimeoutError)
 
 
@@ -213,8 +214,11 @@ def _payload(entry: Entry) -> Payload | None:
 
 
 async def _ended(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
+    """Cancelled until they are over: a cancellation is lost where psycopg meets a dead connection, whose error it raises in its place."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
