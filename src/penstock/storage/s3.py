@@ -130,7 +130,7 @@ class S3Storage:
             yield from (_described(found) for found in block if found["path"].startswith(prefix) and is_key(found["path"]))
 
     def delete(self, key: Key) -> None:
-        with self._translated(key):
+        with self._translated(key, writing=True):  # what is missing then is the bucket
             obstore.delete(self._store, checked(key))
 
     def local_path(self, key: Key) -> None:
@@ -152,16 +152,17 @@ class S3Storage:
             yield
         except FileNotFoundError as error:
             if writing or key is None:
-                raise StorageUnavailableError(f"There is no bucket {self._bucket}. Make it, or correct S3_BUCKET.") from error
+                raise StorageUnavailableError(f"There is no bucket {self._bucket}. Make it, or correct S3_BUCKET.", refused=True) from error
             raise ObjectNotFoundError(_MISSING, key=key) from error
         except PreconditionError as error:
             raise ObjectNotFoundError(_MISSING, key=key) from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
             self._log(error)
             raise StorageUnavailableError(
-                f"The bucket {self._bucket} may not be used with these credentials. Check AWS_ACCESS_KEY_ID, its secret and its rights."
+                f"The bucket {self._bucket} may not be used with these credentials. Check AWS_ACCESS_KEY_ID, its secret and its rights.",
+                refused=True,
             ) from error
-        except BaseError as error:
+        except (BaseError, OSError) as error:  # obstore's writers raise the latter, whatever the matter is
             self._log(error)
             raise StorageUnavailableError("The object storage does not answer as it should. Try again; else check AWS_ENDPOINT.") from error
 
