@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from penstock.database.connect import Database, database
 from penstock.database.migrate import migrate
-from penstock.database.shared import replace_shared_value, shared_secret, shared_value
+from penstock.database.shared import found_value, replace_shared_value, shared_secret, shared_value
 from penstock.database.tables import ensure_tables
-from penstock.errors import SettingsError
+from penstock.errors import SettingsError, StorageUnavailableError
 from penstock.imports.service import Imports
+from penstock.logs import get_logger
 from penstock.queue import Queue
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
@@ -48,10 +49,25 @@ class Application:
     def check_storage(self) -> None:
         """For whoever serves or works: files that one process stores, every other must find.
 
+        A storage is noted as that of the database only once it has worked: a name that is mistyped at the first start would else be what
+        all others are held to. An outage keeps nobody from starting who has the storage that is noted.
+
         Raises SettingsError where the processes of this database have another storage; StorageError, DatabaseError.
         """
-        mine = f"{self.storage.identity} at {self._storage_place}"
-        agreed = shared_value(self.database, "storage", mine)
+        agreed = found_value(self.database, "storage")
+        if agreed is not None:
+            self._refuse_another(agreed)
+        try:
+            self.storage.check()
+        except StorageUnavailableError as error:
+            if agreed is None or error.details.get("refused"):
+                raise
+            get_logger(__name__).error("storage is away: files can neither be stored nor read until it is back", reason=error.message)
+        if agreed is None:
+            self._refuse_another(shared_value(self.database, "storage", self._storage_name))
+
+    def _refuse_another(self, agreed: str) -> None:
+        mine = self._storage_name
         if agreed.partition(" at ")[0] != self.storage.identity:
             raise SettingsError(
                 f"The servers and workers of this database keep files in another storage ({agreed}) than these settings name ({mine}). Set "
@@ -62,13 +78,14 @@ class Application:
 
     def adopt_storage(self) -> str:
         """From now on the storage of these settings is that of the database; its name. Raises StorageError, DatabaseError."""
-        mine = f"{self.storage.identity} at {self._storage_place}"
-        replace_shared_value(self.database, "storage", mine)
-        return mine
+        self.storage.check()
+        replace_shared_value(self.database, "storage", self._storage_name)
+        return self._storage_name
 
     @property
-    def _storage_place(self) -> str:
-        return self.settings.s3_bucket or str(self.settings.penstock_data_dir.absolute() / "storage")
+    def _storage_name(self) -> str:
+        place = self.settings.s3_bucket or str(self.settings.penstock_data_dir.absolute() / "storage")
+        return f"{self.storage.identity} at {place}"
 
     @cached_property
     def sources(self) -> Sources:

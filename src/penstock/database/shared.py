@@ -10,6 +10,13 @@ SQL = load("penstock.database", "shared.sql")
 _SECRET_BYTES = 32
 
 
+def found_value(database: Database, name: str) -> str | None:
+    """The value under this name, if there is one. Raises DatabaseError."""
+    with database.connection() as connection, translated("reading what all servers share"):
+        row = connection.execute(SQL["read_shared"], {"name": name}).fetchone()
+    return None if row is None else str(row[0])
+
+
 def shared_value(database: Database, name: str, proposed: str) -> str:
     """The value under this name: `proposed` if there was none. Raises DatabaseError."""
     with database.connection() as connection, translated("reading what all servers share"):
