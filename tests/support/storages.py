@@ -66,14 +66,15 @@ def opened(env: dict[str, str]) -> Storage:
 @contextmanager
 def place(kind: str, folder: Path) -> Iterator[Place]:
     """Skips the test where the server is absent."""
-    env = {"PENSTOCK_DATA_DIR": str(folder / "data"), **({} if kind == "folder" else _bucket(kind.upper()))}
+    env = {"PENSTOCK_DATA_DIR": str(folder / "data"), **({} if kind == "folder" else settings_of(kind.upper()))}
     made = Place(kind, opened(env), env, f"t{uuid.uuid4().hex}")
     yield made
     for key in made.keys():  # noqa: SIM118 - no mapping
         made.storage.delete(Key(key))
 
 
-def _bucket(name: str) -> dict[str, str]:
+def settings_of(name: str) -> dict[str, str]:
+    """What leads to the bucket that the environment names. Skips the test where it names none."""
     variables = {
         "AWS_ENDPOINT": f"PENSTOCK_TEST_{name}_URL",
         "AWS_ACCESS_KEY_ID": f"PENSTOCK_TEST_{name}_KEY",
