@@ -47,8 +47,7 @@ class Files:
         """
         name = file_name(name, "file")
         key = new_key(name)
-        stored = await asyncio.to_thread(self._storage)
-        await asyncio.to_thread(self._note, key, name, resource, keep_seconds=self._settings.upload_total_seconds + _DAY_SECONDS)
+        stored = await asyncio.to_thread(self._expecting, key, name, resource)
         counted = Counted(chunks)
         try:
             await stored.put(key, counted)
@@ -111,6 +110,12 @@ class Files:
         values = {"key": file.key, "size": file.size, "sha256": file.sha256, "job_id": job_id, "keep_seconds": _DAY_SECONDS}
         if connection.execute(SQL["attach_file"], values).fetchone() is None:
             raise UploadNotFoundError("The file of this upload is past its time. Send it again.")
+
+    def _expecting(self, key: Key, name: str, resource: str | None) -> Storage:
+        """The storage for a file that is noted now: both in one thread, since each change of threads waits for the interpreter."""
+        stored = self._storage()
+        self._note(key, name, resource, keep_seconds=self._settings.upload_total_seconds + _DAY_SECONDS)
+        return stored
 
     def _note(self, key: Key, name: str, resource: str | None, *, keep_seconds: int, upload_id: uuid.UUID | None = None) -> None:
         values = {"key": key, "name": name, "resource": resource, "upload_id": upload_id, "keep_seconds": keep_seconds}
