@@ -43,7 +43,7 @@ format: setup ## put the code into its format
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: setup ## measure imports beside psql's \copy and the machine's other loaders
+bench: setup ## measure imports beside psql's \copy and the machine's other loaders, and the service
 	@$(BIN)/python -m bench
 
 lock: setup ## resolve the dependencies anew

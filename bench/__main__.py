@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import data, loads, machine, peers, report
+from bench import answers, data, loads, machine, peers, report, uploads
 from bench.loads import Line, Load, WrongResultError
 from bench.processes import Finished, ProgramFailedError
 from bench.server import Server, running
@@ -17,6 +17,7 @@ from bench.server import Server, running
 _MILLION = 1_000_000
 _WIDTH = 110  # of the table; a narrower terminal breaks its lines, which says more than columns cut short
 _REFERENCE = r"psql \copy, bare table"
+_SERVICE = ("served", "answers", "upload")
 
 
 def main() -> None:
@@ -61,10 +62,17 @@ class Bench:
             data.read_through(load.file(self._rows(load.share)))
         data.read_through(data.csv_file(self._chosen.rows))
         lines = {load.name: Line(load.name, load.title, self._rows(load.share)) for load in measured}
+        if "served" in wanted:
+            lines["served"] = Line("served", "Penstock serve, CSV, sent and imported", self._chosen.rows)
         for _ in range(self._chosen.pairs):
             for load in measured:
                 self._import(load, lines[load.name])
-        self._results.lines = [self._reference, *lines.values(), *(self._peer(p) for p in peers.PEERS if p.name in wanted)]
+            if "served" in wanted:
+                self._measure(lines["served"], lambda: uploads.through(self._server, self._chosen.rows))
+        whole = self._service(wanted)
+        self._results.lines = [*lines.values(), *(self._peer(p) for p in peers.PEERS if p.name in wanted)]
+        if self._results.lines:
+            self._results.lines.insert(0, self._reference)
         self._results.remarks += report.compared(lines)
         if self._chosen.rows < _MILLION:
             self._results.remarks.append("With so few records much of the time is the start of programs.")
@@ -74,7 +82,29 @@ class Bench:
         report.show(self._console, self._results)
         if self._chosen.save:
             self._console.print(f"\nSaved as {report.save(self._results)}", soft_wrap=True)
-        return not any(line.note for line in lines.values())
+        return whole and not any(line.note for line in lines.values())
+
+    def _service(self, wanted: list[str]) -> bool:
+        """The tables of the service; whether both could be made."""
+        sheets: dict[str, Callable[[], report.Sheet]] = {
+            "answers": lambda: answers.measure(self._server, self._chosen.rows, self._tell),
+            "upload": lambda: uploads.measure(self._server, self._chosen.pairs, self._tell),
+        }
+        whole = True
+        for name, measure in sheets.items():
+            if name not in wanted:
+                continue
+            try:
+                self._results.sheets.append(measure())
+            except (ProgramFailedError, WrongResultError) as error:
+                self._console.print(f"{name}: {error}", markup=False, style="red")
+                self._results.remarks.append(f"{name}: could not be measured.")
+                whole = False
+        return whole
+
+    def _tell(self, done: str) -> None:
+        self._step += 1
+        self._console.print(f"{self._step:3}  {done}", style="dim")
 
     def _import(self, load: Load, line: Line) -> None:
         if load.share == 1:
@@ -122,12 +152,12 @@ class Bench:
 
 
 def _arguments() -> argparse.Namespace:
-    names = [load.name for load in loads.LOADS]
+    names = [*(load.name for load in loads.LOADS), *_SERVICE]
     peer_names = [peer.name for peer in peers.PEERS]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rows", type=_number, default=_MILLION, metavar="N", help="records (default 1,000,000)")
     parser.add_argument("--pairs", type=_number, default=3, metavar="N", help=r"runs of each, every one beside a \copy (default 3)")
-    parser.add_argument("--only", metavar="NAME,...", help=f"some of: {', '.join([*names, 'peers', *peer_names])}")
+    parser.add_argument("--only", metavar="NAME,...", help=f"some of: {', '.join([*names, 'service', 'peers', *peer_names])}")
     parser.add_argument("--no-peers", action="store_true", help="Penstock alone")
     parser.add_argument(
         "--database",
@@ -140,8 +170,9 @@ def _arguments() -> argparse.Namespace:
     # The tenth is there for its memory, which is flat or not from some size on only.
     everything = [*(name for name in names if name != "tenth" or chosen.rows > _MILLION), "peers"]
     asked = chosen.only.split(",") if chosen.only else everything
-    if unknown := set(asked) - {*names, "peers", *peer_names}:
+    if unknown := set(asked) - {*names, "service", "peers", *peer_names}:
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}")
+    asked = [*asked, *(_SERVICE if "service" in asked else ())]
     chosen.only = [*asked, *(peer_names if "peers" in asked else ())] if not chosen.no_peers else [n for n in asked if n in names]
     return chosen
 

@@ -4,7 +4,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "data"
@@ -23,6 +23,9 @@ _FAULTS = (
 )
 _EDITION = 1  # in the files' names: files that an earlier edition of this module made are not taken for these
 _LINES_AT_ONCE = 50_000
+_REPEATED_ROWS = 100_000
+_SMALL_ROWS = 100
+_DAY = "2024-01-01T00:00:00Z"
 Values = list[str]
 
 
@@ -39,6 +42,21 @@ def ndjson_file(rows: int) -> Path:
 def spoiled_csv_file(rows: int) -> Path:
     """The records of `csv_file`, every fiftieth of them with one value that a rule of its field refuses."""
     return _kept(f"users-{rows}-spoiled.csv", lambda: _csv(_spoil(_users(rows))))
+
+
+def large_file(size: int) -> Path:
+    """So many bytes that begin as a CSV of users, over and over the same ones: for sending, not for importing."""
+    return _kept(f"bytes-{size}.csv", lambda: _repeated(list(_csv(_users(_REPEATED_ROWS))), size))
+
+
+def small_csv(number: int) -> bytes:
+    """100 users, others for every number: the same bytes once more would be another request than a first one."""
+    rng = random.Random(number)
+    users = (
+        [str(uuid.UUID(int=rng.getrandbits(128), version=4)), f"small{number}-{n}@example.com", f"Small {n}", "reader", "true", _DAY, _DAY]
+        for n in range(_SMALL_ROWS)
+    )
+    return "".join(_csv(users)).encode()
 
 
 def spoiled(rows: int) -> int:
@@ -81,6 +99,14 @@ def _csv(users: Iterator[Values]) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\n"
     for user in users:
         yield ",".join(user) + "\n"
+
+
+def _repeated(lines: list[str], size: int) -> Iterator[str]:
+    left = size
+    for line in cycle(lines):
+        yield line[:left]
+        if (left := left - len(line)) <= 0:
+            return
 
 
 def _json_line(user: Values) -> str:

@@ -19,6 +19,17 @@ _HEADER = ("", "seconds", "rows/s", r"x \copy", "lowest to highest", "peak memor
 _ABSENT = "-"
 
 
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table of its own below the loads'; `samples` are all single measurements, by their names."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    samples: dict[str, list[float]]
+    remarks: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Results:
     rows: int
@@ -26,20 +37,35 @@ class Results:
     load_average: float
     facts: dict[str, dict[str, str]]
     lines: list[Line] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
 def show(console: Console, results: Results) -> None:
     show_facts(console, results)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for number, title in enumerate(_HEADER):
-        table.add_column(title, justify="right" if number else "left", no_wrap=True)
-    for line in results.lines:
-        table.add_row(*map(Text, _cells(line)))
-    console.print(table)
+    for title, header, rows in _tables(results):
+        if title:
+            console.print(Text(f"\n{title}"))
+        console.print(_table(header, rows))
     for remark in _remarks(results):
         console.print(Text(f"\n{remark}"), end="")
     console.print()
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for number, title in enumerate(header):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _tables(results: Results) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    if results.lines:
+        yield "", _HEADER, [_cells(line) for line in results.lines]
+    for sheet in results.sheets:
+        yield sheet.title, sheet.header, sheet.rows
 
 
 def show_facts(console: Console, results: Results) -> None:
@@ -87,16 +113,22 @@ def _markdown(results: Results, title: str) -> Iterable[str]:
     yield ""
     yield from (f"- {name}: {facts}" for name, facts in _facts(results))
     yield ""
-    yield from _rows(_HEADER)
-    yield "| --- |" + " ---: |" * (len(_HEADER) - 1)
-    for line in results.lines:
-        yield from _rows(_cells(line))
-    yield ""
+    for heading, header, rows in _tables(results):
+        if heading:
+            yield from (f"## {heading}", "")
+        yield from _rows(header)
+        yield "| --- |" + " ---: |" * (len(header) - 1)
+        for row in rows:
+            yield from _rows(row)
+        yield ""
     yield from (f"- {remark}" for remark in _remarks(results))
 
 
 def _remarks(results: Results) -> list[str]:
-    return [f"{line.title}: {line.note}." for line in results.lines if line.note] + results.remarks
+    return [f"{line.title}: {line.note}." for line in results.lines if line.note] + [
+        *(remark for sheet in results.sheets for remark in sheet.remarks),
+        *results.remarks,
+    ]
 
 
 def _rows(cells: Iterable[str]) -> Iterator[str]:
