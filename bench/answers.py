@@ -49,7 +49,7 @@ def measure(server: Server, rows: int, tell: Callable[[str], None]) -> Sheet:
         header=("", "target", *_SITUATIONS),
         rows=[(_TITLES[kind], str(TARGETS[kind]), *(_cell(times[kind]) for times in found)) for kind in KINDS],
         samples=samples,
-        remarks=[f"Answers: {ROUNDS} of each, fewer where the large import was over before: {_counts(found)}."],
+        remarks=[f"Answers: {ROUNDS} of each POST, thrice as many GETs; fewer where the large import was over before: {_counts(found)}."],
     )
 
 
