@@ -12,6 +12,7 @@
     │   ├── InvalidIdError
     │   ├── ForbiddenUrlError       `file_url` leads where the server must not go
     │   ├── CrossSiteError          a page of another site made a browser send this
+    │   ├── UnknownHostError        the request was meant for a server of another name
     │   ├── MalformedMultipartError
     │   ├── IncompleteBodyError     the body ended before it was whole
     │   ├── BodyTimeoutError        the body did not come in time
@@ -111,6 +112,11 @@ class ForbiddenUrlError(UsageError):
 class CrossSiteError(UsageError):
     code = "cross_site_request"
     http_status = 403
+
+
+class UnknownHostError(UsageError):
+    code = "unknown_host"
+    http_status = 421
 
 
 class MalformedMultipartError(UsageError):

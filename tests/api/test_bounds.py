@@ -21,7 +21,7 @@ def test_one_request_too_many_is_refused() -> None:
     async def ask() -> None:
         bounded = Conventions(slow, most_requests=1, route_of=lambda _: "/slow", stopping=asyncio.Event())
         transport = httpx.ASGITransport(bounded)  # type: ignore[arg-type] # the same protocol by other names
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             first = asyncio.create_task(http.get("/slow"))
             await asyncio.wait_for(entered.wait(), 10)
             refused = await http.get("/slow", headers={"X-Request-ID": "second"})

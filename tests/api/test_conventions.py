@@ -153,10 +153,10 @@ def test_a_long_address_is_refused(http: httpx.Client) -> None:
     [
         b"garbage\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: -4\r\n\r\n",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -4\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /live HTTP/1.1\r\nHost: a b{}\r\n\r\n",
-        b"GET /live HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 140_000 + b"\r\n\r\n",
+        b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"a" * 140_000 + b"\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",  # a server that speaks HTTP/2 also waits for ever to see which it is
     ],
 )
@@ -171,7 +171,7 @@ def test_what_is_no_http_is_refused(served: Served, sent: bytes) -> None:
 
 def test_a_client_is_told_that_its_connection_ends(served: Served) -> None:
     """Where the body was not taken whole: else it would lose the next request that it sends there."""
-    head = "POST /v1/imports?resource=nothing HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n"
+    head = "POST /v1/imports?resource=nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n"
     for expectation, told in (("Expect: 100-continue\r\n\r\n", True), ("\r\n123456789", False)):
         with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=10) as raw:
             raw.sendall((head + expectation).encode())
@@ -196,3 +196,18 @@ def test_operations(http: httpx.Client) -> None:
     assert http.get("/api/ping").json() == {"message": "pong"}
     assert http.get("/live").json() == {"status": "alive"}
     assert http.get("/ready").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("localhost:8080", "LOCALHOST", "127.0.0.1", "127.9.9.9:1", "[::1]:8080")),
+        *((host, 421) for host in ("evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::1", "localhost.evil.example:80")),
+    ],
+)
+def test_names_of_other_machines_are_not_answered(http: httpx.Client, host: str, status: int) -> None:
+    """A page under a name that was made to mean this machine gets nothing from it."""
+    answer = http.get("/v1/jobs", headers={"Host": host})
+    assert answer.status_code == status
+    if status == 421:
+        assert answer.json()["error"]["code"] == "unknown_host"

@@ -69,9 +69,8 @@ def test_a_stop_ends_followers_and_finishes_requests(run_penstock: Penstock, dat
 def test_a_request_under_way_is_answered(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
     """A file that is half received when the stop comes is taken whole, and its job is there."""
     body = b"email,name\n" + b"".join(b"u%d@example.com,U\n" % number for number in range(20_000))
-    head = (
-        f"POST /v1/imports?resource=users&format=csv HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = "POST /v1/imports?resource=users&format=csv HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     with serving(run_penstock, "--no-worker", env=_environment(database, tmp_path)) as served:
         with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=20) as raw:
             raw.sendall(head.encode() + body[: len(body) // 2])
@@ -105,7 +104,7 @@ def test_what_hangs_is_cut_off_at_the_grace(run_penstock: Penstock, database: st
     with serving(run_penstock, "--no-worker", env=_environment(proxy.conninfo, tmp_path) | {"SHUTDOWN_GRACE_SECONDS": "1"}) as served:
         proxy.stall()
         with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0)) as raw:
-            raw.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+            raw.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert until(lambda: served.http.get("/live").is_success)
             served.process.send_signal(signal.SIGTERM)
             assert served.process.wait(20) == 0
@@ -115,7 +114,7 @@ def test_what_hangs_is_cut_off_at_the_grace(run_penstock: Penstock, database: st
 
 def test_a_file_that_does_not_end_is_cut_off_at_the_grace(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
     """Whoever sends it is told to try again, and nothing is left of it."""
-    head = "POST /v1/imports?resource=users HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n"
+    head = "POST /v1/imports?resource=users HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n"
     with serving(run_penstock, "--no-worker", env=_environment(database, tmp_path) | {"SHUTDOWN_GRACE_SECONDS": "1"}) as served:
         with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0), timeout=20) as raw:
             raw.sendall(head.encode())
@@ -133,7 +132,7 @@ def test_a_second_signal_ends_at_once(run_penstock: Penstock, database: str, pro
     with serving(run_penstock, "--no-worker", env=_environment(proxy.conninfo, tmp_path) | {"SHUTDOWN_GRACE_SECONDS": "60"}) as served:
         proxy.stall()
         with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port or 0)) as raw:
-            raw.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+            raw.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert until(lambda: served.http.get("/live").is_success)
             served.process.send_signal(signal.SIGTERM)
             assert served.logged("stopping")

@@ -201,3 +201,18 @@ def test_the_proxy_refuses_and_accepts_again(opened: Database, proxied: Callable
         before.execute("SELECT 1")
         proxy.accept()
         through.connect().close()
+
+
+def test_who_waits_in_vain_warns_the_others(database: str, proxied: Callable[[str], Proxy]) -> None:
+    """While the database is away only the first waits as long as it may; when it is back, everybody has that patience again."""
+    found = Database(proxied(database).conninfo, workers=1, connect_seconds=2)
+    try:
+        with found.connection():
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailableError), found.connection():
+                    pass
+            assert found.patience_seconds == connect.AWAY_SECONDS
+        with found.connection():
+            assert found.patience_seconds == 2
+    finally:
+        found.close()

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from penstock.api.crossing import cross_site
+from penstock.api.crossing import cross_site, unknown_host
 from penstock.api.leftover import Incoming
 from penstock.api.problems import ADDRESS, MEDIA_TYPE, REQUEST_ID, rendered
 from penstock.errors import HandedOverError, OverloadedError, PenstockError, UsageError
@@ -102,7 +102,7 @@ class Conventions:
             return OverloadedError(f"The server has {self._most_requests} requests under way, which is its limit.")
         if len(scope["raw_path"] or b"") + len(scope["query_string"] or b"") > _LONGEST_TARGET:
             return UsageError(f"The address is too long: it may have {_LONGEST_TARGET} bytes.")
-        return cross_site(scope, self._public_url)
+        return unknown_host(scope, self._public_url) or cross_site(scope, self._public_url)
 
 
 class _HeadAnsweredError(Exception):

@@ -1,14 +1,15 @@
-"""Requests that a page of another site makes a browser send.
+"""Requests that a page of another site makes a browser send, directly or under a name of its own that it had led here (DNS rebinding).
 
 Nobody signs in to a server on loopback: what keeps others out is that only this machine reaches it, and so does every page that is open in
 its browser. A form can be sent to any address without asking; the page cannot read the answer, but the records would have landed.
 """
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from litestar.types import HTTPScope
 
-from penstock.errors import CrossSiteError
+from penstock.errors import CrossSiteError, UnknownHostError
 
 _SAFE = ("GET", "HEAD", "OPTIONS")  # they change nothing
 
@@ -37,3 +38,32 @@ def _ours(origin: str, host: str, public_url: str | None) -> bool:
         if (scheme, address.lower()) == (public.scheme, public.netloc.lower()):
             return True
     return address.lower() == host.lower()
+
+
+def unknown_host(scope: HTTPScope, public_url: str | None) -> UnknownHostError | None:
+    """A page whose name was made to mean this machine is of the same site as the server, for the browser; its name gives it away."""
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    name = _name(host)
+    if not host or name == "localhost" or name.endswith(".localhost") or _is_loopback(name):
+        return None
+    if public_url is not None and name == urlsplit(public_url).hostname:
+        return None
+    return UnknownHostError(
+        "This server answers to the names of its own machine only (localhost, 127.0.0.1). If people reach it by another name, through a "
+        "proxy say, set PUBLIC_URL to the address that they use."
+    )
+
+
+def _name(host: str) -> str:
+    """Without port and brackets, in lower case."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return host
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

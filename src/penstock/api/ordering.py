@@ -41,7 +41,7 @@ async def job_of(request: AnyRequest, route: str, parameters: Mapping[str, Any],
     Raises IdempotencyError and whatever `read` and the services raise; then there is no job, no file, and the key is free again.
     """
     application = services(request).application
-    key = parse_key(request.headers.get("idempotency-key"))
+    key = parse_key(",".join(request.headers.getall("idempotency-key", [])) or None)
     if key is None:
         return await _made(request, await read(True), None), True
     begun = await asyncio.to_thread(application.idempotency.begin, ANYBODY, route, key, fingerprint(parameters))

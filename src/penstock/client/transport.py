@@ -119,7 +119,7 @@ class Transport:
         last: _AgainError | None = None
         try:
             for attempt in stamina.retry_context(
-                on=_pause, attempts=_ATTEMPTS, timeout=_PATIENCE_SECONDS, wait_initial=0.1, wait_max=5.0, wait_jitter=0.2
+                on=_pause, attempts=_ATTEMPTS, timeout=_PATIENCE_SECONDS, wait_initial=0.3, wait_max=5.0, wait_jitter=0.2
             ):
                 with attempt:
                     try:

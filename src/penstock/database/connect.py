@@ -46,6 +46,7 @@ _CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 # The pool's pauses between attempts to reach a server double until then; after that whoever asks next has it try at once. With the five
 # minutes that it takes by itself, a server that was away for one minute was not seen again for another.
 _RECONNECT_SECONDS = 3.0
+AWAY_SECONDS = 1.0
 _FIRST_CAUSES = {
     "password authentication failed": "the password or the role is wrong: check DATABASE_USER and DATABASE_PASSWORD",
     "no password supplied": "the server asks for a password: set DATABASE_PASSWORD",
@@ -100,6 +101,7 @@ class Database:
         self._workers = workers
         self._pool: ConnectionPool[psycopg.Connection] | None = None
         self._pool_lock = threading.Lock()
+        self.patience_seconds: float = connect_seconds  # for a connection of the pool
 
     def connect(self, *, autocommit: bool = False, limits: Limits | None = None, **parameters: Any) -> psycopg.Connection:
         """A connection of its own, to be closed by the caller. `parameters` are libpq's and go before those of `conninfo`."""
@@ -122,11 +124,17 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
-        """A connection from the pool: committed at the end, rolled back on an exception. Waits while all `workers` of them are out."""
+        """A connection from the pool: committed at the end, rolled back on an exception. Waits while all of them are out.
+
+        Who waited in vain makes the next ones wait less, until one gets a connection: while the database is away, requests must not fill
+        all threads with waiting.
+        """
         with ExitStack() as stack:
             try:
-                connection = stack.enter_context(self._opened_pool().connection())
+                connection = stack.enter_context(self._opened_pool().connection(self.patience_seconds))
+                self.patience_seconds = self.connect_seconds
             except PoolTimeout as error:
+                self.patience_seconds = AWAY_SECONDS
                 raise DatabaseUnavailableError(
                     f"No connection to PostgreSQL at {self.where} within {self.connect_seconds} s. Check that it runs and can be reached."
                 ) from error
