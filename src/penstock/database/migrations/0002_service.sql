@@ -64,3 +64,16 @@ CREATE TABLE penstock.queue_migrations (
     name text PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Pages of jobs, newest first, by what they are asked for: what is seldom (a resource that was loaded twice, the few that wait) is not
+-- looked for among all jobs.
+CREATE INDEX jobs_newest_by_status ON penstock.jobs (status, created_at DESC, job_id DESC);
+CREATE INDEX jobs_newest_by_resource ON penstock.jobs (resource, created_at DESC, job_id DESC);
+CREATE INDEX jobs_newest_by_both ON penstock.jobs (resource, status, created_at DESC, job_id DESC);
+
+-- Without these upkeep looks at every row for each one that it removes.
+
+-- A job that is removed takes its keys with it.
+CREATE INDEX idempotency_keys_of_jobs ON penstock.idempotency_keys (job_id) WHERE job_id IS NOT NULL;
+-- Whether an unfinished job still needs a file.
+CREATE INDEX jobs_unfinished_by_file ON penstock.jobs ((source ->> 'key')) WHERE finished_at IS NULL;
