@@ -158,6 +158,10 @@ def _no_cells(layout: Layout) -> pl.DataFrame:
 def _locate(chunk: Chunk, rules: Grammar, rows: list[int]) -> list[RawRecord]:
     """Among many good records a few bad ones: all positions are found at once, and no line is counted twice."""
     data: bytes = chunk.data
+    if b'"' not in data and b"\r" not in data:
+        records, first = data.removesuffix(b"\n").split(b"\n"), chunk.start.row
+        if len(records) == chunk.end.row - first:  # no line is blank: each is a record
+            return [RawRecord(row=row, line=chunk.start.line + row - first, raw=records[row - first]) for row in rows]
     index = index_records(data, rules)
     if index is None:
         return _locate_by_scan(chunk, rules, rows)

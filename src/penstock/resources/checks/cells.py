@@ -97,7 +97,7 @@ def bounds(field: Field) -> tuple[Decimal, Decimal]:
 
 def _prepared(field: Field, options: CheckOptions, cells: pl.Series, *, blank: bool) -> pl.DataFrame:
     """The cells as `text` and `value`, with what only Python can tell as further columns."""
-    frame = cells.alias("text").to_frame().with_row_index("at").with_columns(raw="text")
+    frame = pl.DataFrame({"at": pl.int_range(len(cells), dtype=pl.UInt32, eager=True), "text": cells, "raw": cells})
     if blank:
         frame = frame.with_columns(text=pl.when(_TEXT != "").then(_TEXT))
     if field.type is FieldType.DATETIME:
@@ -111,25 +111,31 @@ def _prepared(field: Field, options: CheckOptions, cells: pl.Series, *, blank: b
 
 
 def _settled(field: Field, frame: pl.DataFrame, faults: Sequence[_Fault]) -> Verdict:
-    exclusive = [f for f in faults if not f.also]
-    first = pl.coalesce(*(pl.when(f.broken).then(pl.lit(n, dtype=pl.UInt8)) for n, f in enumerate(exclusive)))
-    told = frame.with_columns(first=first)
-    # A collect takes 0.4 ms however few its rows are, and nearly all faults are absent nearly always.
-    present = set(told["first"].unique().to_list())
-    sets = [FINDINGS.to_frame(), *(_findings(field, told, f, pl.col("first") == n) for n, f in enumerate(exclusive) if n in present)]
-    main_problems_too = pl.col("first").is_null() | pl.col("first").is_in(
+    """In few steps: each takes 0.4 ms however few the rows are, and there are a few columns with a bad cell in nearly every wave."""
+    exclusive, beside = [f for f in faults if not f.also], [f for f in faults if f.also]
+    numbers = [pl.when(f.broken).then(pl.lit(n, dtype=pl.UInt8)) for n, f in enumerate(exclusive)]
+    told = frame.with_columns(first=pl.coalesce(*numbers))
+    is_nth = [pl.col("first") == n for n in range(len(exclusive))]
+    kind = pl.coalesce(*(pl.when(nth).then(pl.lit(f.kind.value)) for nth, f in zip(is_nth, exclusive, strict=True)))
+    detail = pl.coalesce(*(pl.when(nth).then(_detail(f)) for nth, f in zip(is_nth, exclusive, strict=True)))
+    findings = _findings(field, told, pl.col("first").is_not_null(), kind, detail)
+    if not beside:
+        return Verdict(told.select(pl.when(pl.col("first").is_null()).then("value").alias(field.name)).to_series(), findings)
+    shown_beside = pl.col("first").is_null() | pl.col("first").is_in(
         [n for n, f in enumerate(exclusive) if f.kind in (Kind.TOO_LONG, Kind.TOO_SHORT)]
     )
-    sets += [_findings(field, told, f, f.broken & main_problems_too) for f in faults if f.also]
-    findings = pl.concat(sets).sort("at", maintain_order=True)
-    wrong = pl.Series("wrong", findings["at"].unique())
-    values = told.select(pl.when(~pl.col("at").is_in(wrong.implode())).then("value").alias(field.name)).to_series()
-    return Verdict(values, findings)
+    more = [_findings(field, told, f.broken & shown_beside, pl.lit(f.kind.value), _detail(f)) for f in beside]
+    findings = pl.concat([findings, *more]).sort("at", maintain_order=True)
+    wrong = findings["at"].unique()
+    return Verdict(told.select(pl.when(~pl.col("at").is_in(wrong.implode())).then("value").alias(field.name)).to_series(), findings)
 
 
-def _findings(field: Field, frame: pl.DataFrame, fault: _Fault, where: pl.Expr) -> pl.DataFrame:
-    detail = fault.detail if isinstance(fault.detail, pl.Expr) else pl.lit(fault.detail, dtype=pl.String)
-    columns = {"at": "at", "field": pl.lit(field.name), "value": "raw", "kind": pl.lit(fault.kind.value), "detail": detail}
+def _detail(fault: _Fault) -> pl.Expr:
+    return fault.detail if isinstance(fault.detail, pl.Expr) else pl.lit(fault.detail, dtype=pl.String)
+
+
+def _findings(field: Field, frame: pl.DataFrame, where: pl.Expr, kind: pl.Expr, detail: pl.Expr) -> pl.DataFrame:
+    columns = {"at": "at", "field": pl.lit(field.name), "value": "raw", "kind": kind, "detail": detail}
     return frame.lazy().filter(where).select(**columns).cast(FINDINGS).collect()
 
 
@@ -262,6 +268,8 @@ def _with_international(frame: pl.DataFrame) -> pl.DataFrame:
     """`is_email`, and the text itself as `value`. Only texts beyond ASCII go through Python, each distinct one once."""
     plain = _TEXT.str.contains(emails.ASCII_SHAPE) & ~_TEXT.str.contains(emails.LONG_PART)
     texts = frame["text"].filter(frame["text"].str.len_bytes() != frame["text"].str.len_chars()).unique()
+    if texts.is_empty():
+        return frame.with_columns(is_email=plain, value="text")
     table = pl.DataFrame({"text": texts, "wide": pl.Series([emails.is_international(t) for t in texts], dtype=pl.Boolean)})
     joined = frame.join(table, on="text", how="left", maintain_order="left")
     return joined.with_columns(is_email=pl.coalesce("wide", plain), value="text")
