@@ -145,6 +145,7 @@ def _say_next(session: Session, folder: Path) -> None:
         f"{own}{program} import users {_typed(folder / 'users.csv')} --dry-run --rejected-to {_typed(folder / 'rejected.csv')}",
         f"{own}{program} import articles {_typed(folder / 'articles.ndjson')} --mode insert --atomic",
         f"{program} resources articles",
+        f"{own}{program} serve   # then http://127.0.0.1:8080/docs",
         f"{own}{program} doctor",
     ):
         session.out.print(f"   {command}", soft_wrap=True)
