@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import StorageUnavailableError
-from penstock.storage import Key, LocalStorage
+from penstock.storage import Key
+from penstock.storage.local import LocalStorage
 from tests.support.storages import SECRET
 
 MIB = 1024 * 1024
@@ -132,7 +133,8 @@ FILL = """
 import sys
 from pathlib import Path
 from penstock.errors import StorageUnavailableError
-from penstock.storage import Key, LocalStorage
+from penstock.storage import Key
+from penstock.storage.local import LocalStorage
 folder = Path(sys.argv[1])
 storage = LocalStorage(folder, b"")
 storage.write(Key("small"), [b"x"])

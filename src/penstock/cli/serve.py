@@ -7,6 +7,7 @@ import typer
 
 from penstock.cli.session import Session
 from penstock.errors import SettingsError
+from penstock.memory import give_back_early
 
 if TYPE_CHECKING:  # it imports pydantic
     from penstock.settings import Settings
@@ -32,6 +33,7 @@ def serve(
     address = _loopback(settings.http_server_host)
     from penstock.api.serving import Serving  # noqa: PLC0415 - imports Litestar and Granian, which --help must not wait for
 
+    give_back_early()
     with session.open_application(settings) as application:
         application.check_storage()
         return Serving(

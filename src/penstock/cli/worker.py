@@ -9,6 +9,7 @@ import typer
 
 from penstock.cli.failures import LANDED
 from penstock.cli.session import Session
+from penstock.memory import give_back_early
 
 if TYPE_CHECKING:  # it imports Polars and the queue, which --help must not wait for
     from penstock.workers import Worker
@@ -23,6 +24,7 @@ def worker(ctx: typer.Context) -> int:
     session.override("LOG_LEVEL", "INFO")
     from penstock.workers import Worker  # noqa: PLC0415 - see above
 
+    give_back_early()
     with session.application() as application:
         application.check_storage()
         asyncio.run(_run(Worker(application)))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from penstock.errors import InvalidSourceError
 from penstock.sources.local import open_source
 from penstock.sources.model import Source
-from penstock.sources.objects import open_object
 from penstock.sources.places import InStorage, LocalFile, Place, RemoteUrl
 from penstock.storage.model import Storage
 
@@ -34,6 +33,8 @@ class Sources:
         storage = self.storage
         path = storage.local_path(place.key)
         if path is None:
+            from penstock.sources.objects import open_object  # noqa: PLC0415 - local imports need none of it
+
             return open_object(storage, place.key, place.name)
         if not path.exists():
             raise InvalidSourceError(f"{place.name} is not in storage any more; send it again", key=place.key)
