@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from penstock.formats.model import Dialect, Format, Position, ReadOptions
@@ -117,6 +117,7 @@ def test_array(tmp_path: Path, items: list[dict[str, Any] | str], chunk_bytes: i
     limit=st.integers(4, 20),
 )
 @settings(SETTINGS, max_examples=600)
+@example(body='{"email":"x"}\n{"email":"x"}\n{', sizes=(1, 20), limit=20)  # what follows tells that these are two
 def test_any_array_ends_and_goes_on(tmp_path: Path, body: str, sizes: tuple[int, int], limit: int) -> None:
     """Whatever stands in an array, reading ends, does not depend on the size of chunks, and goes on from any of them to the same end."""
     dialect = Dialect(format=Format.JSON, fields=FIELDS, header_bytes=1)

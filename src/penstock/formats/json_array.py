@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.errors import TruncatedFileError
-from penstock.formats.json_elements import SPACE, ElementEnd, Extent, scan_elements, skip_space
+from penstock.formats.json_elements import SPACE, ElementEnd, Extent, Span, scan_elements, skip_space
 from penstock.formats.json_scan import MAX_DEPTH, bracket_level
-from penstock.formats.model import Chunk, Position, RejectedChunk
+from penstock.formats.model import Chunk, Position, RejectedChunk, ScannedChunk
 from penstock.formats.vector import feed_count
 from penstock.formats.window import MOST_RECORDS, PREFIX_BYTES, SKIP_BYTES, Window
 from penstock.resources.problems import Kind
@@ -27,6 +27,7 @@ class Cut(NamedTuple):
     end: int
     records: int
     closed: int | None = None  # behind the bracket that closes the array
+    spans: Sequence[Span] | None = None  # the elements, where they were found by the scan
 
 
 def split_elements(data: bytes, *, first: bool) -> Sequence[bytes | msgspec.Raw] | None:
@@ -40,12 +41,13 @@ def split_elements(data: bytes, *, first: bool) -> Sequence[bytes | msgspec.Raw]
         return None
 
 
-def elements_of(data: bytes, *, first: bool, limit: int) -> Sequence[bytes | msgspec.Raw]:
-    """The elements of a chunk, malformed ones too."""
-    if bracket_level(data).depth <= MAX_DEPTH and (elements := split_elements(data, first=first)):
-        return elements
-    found = scan_elements(data, Extent(first=first, ended=True, whole=True, limit=limit))
-    return [data[start:end] for start, end in found.spans]
+def elements_of(chunk: Chunk) -> Sequence[bytes | msgspec.Raw]:
+    """The elements of a chunk, malformed ones too, as they were cut."""
+    if isinstance(chunk, ScannedChunk):
+        return [chunk.data[start:end] for start, end in chunk.spans]
+    elements = split_elements(chunk.data, first=chunk.start.row == 1)
+    assert elements is not None
+    return elements
 
 
 def find_cut(data: bytes, *, first: bool, ended: bool, limit: int) -> Cut:
@@ -56,8 +58,8 @@ def find_cut(data: bytes, *, first: bool, ended: bool, limit: int) -> Cut:
         elements = split_elements(data[: level.end], first=first) if known else None
         if elements and len(elements) <= MOST_RECORDS:
             return Cut(level.end, len(elements))
-    found = scan_elements(data, Extent(first=first, ended=ended, whole=False, limit=limit))
-    return Cut(found.stop, len(found.spans), found.closed)
+    found = scan_elements(data, Extent(first=first, ended=ended, limit=limit))
+    return Cut(found.stop, len(found.spans), found.closed, found.spans)
 
 
 def array_chunks(window: Window, start: Position, *, chunk_bytes: int, max_record_bytes: int) -> Iterator[Chunk]:
@@ -70,7 +72,7 @@ def array_chunks(window: Window, start: Position, *, chunk_bytes: int, max_recor
             data = window.data[: cut.end]
             end = Position(offset=at.offset + cut.end, row=at.row + cut.records, line=at.line + feed_count(data))
             window.drop(cut.end)
-            yield Chunk(start=at, end=end, data=data)
+            yield Chunk(start=at, end=end, data=data) if cut.spans is None else ScannedChunk(start=at, end=end, data=data, spans=cut.spans)
             at, wanted = end, chunk_bytes
         if cut.closed is not None:
             gap = cut.closed - cut.end

@@ -42,7 +42,6 @@ class Extent:
 
     first: bool  # they start behind the array's opening bracket, not behind an element
     ended: bool  # nothing follows
-    whole: bool  # their last element ends where they end
     limit: int  # bytes of the largest element that is held
 
 
@@ -54,15 +53,13 @@ def scan_elements(data: bytes, extent: Extent) -> ElementScan:
             return ElementScan(spans, stop, begin + 1)
         if data[begin] == COMMA and not (extent.first and not spans):
             begin = skip_space(data, begin + 1)
-            if begin == size and not extent.whole:
+            if begin == size:
                 break
         end = _element_end(data, begin, extent)
         if end is None:
             break
         spans.append(Span(begin, max(begin, _trimmed(data, end))))
         stop = end
-    if extent.whole and not spans:  # a comma was all there was
-        spans.append(Span(size, size))
     return ElementScan(spans, stop, None)
 
 
@@ -120,8 +117,6 @@ def _closed_too_early(data: bytes, start: int, at: int, extent: Extent) -> int |
     resumed = _resumption(data, start, extent)
     if resumed is not None:
         return resumed
-    if extent.whole:
-        return len(data)
     return at if extent.ended or len(data) - start > extent.limit else None
 
 
@@ -142,12 +137,10 @@ def _behind_open_text(data: bytes, at: int) -> int:
 def _unfinished(data: bytes, start: int, nesting: bytearray, extent: Extent) -> int | None:
     """The end of an element that goes on to the end of the data."""
     size = len(data)
-    if nesting and (extent.whole or extent.ended or size - start > extent.limit):
+    if nesting and (extent.ended or size - start > extent.limit):
         resumed = _resumption(data, start, extent)
         if resumed is not None:
             return resumed
-    if extent.whole:
-        return size
     closed = _trimmed(data, size)
     is_whole = extent.ended and not nesting and closed > start and data[closed - 1] in (CLOSE_LIST, CLOSE_OBJECT)
     return closed if is_whole else None

@@ -53,7 +53,7 @@ class JsonReader(_JsonReader):
     def parse(self, chunk: Chunk) -> Parsed:
         if isinstance(chunk, RejectedChunk):
             return rejected(chunk, self._parser.schema)
-        elements = elements_of(chunk.data, first=chunk.start.row == 1, limit=self._options.max_record_bytes)
+        elements = elements_of(chunk)
         return self._parser.parse(chunk, elements, partial(_locate_elements, chunk, elements))
 
     def _cut(self, held: Window, start: Position) -> Iterator[Chunk]:

@@ -3,7 +3,7 @@
 A format knows bytes, records and lines. It knows a resource only as the names and types of the fields to look for; rules come later.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -68,6 +68,13 @@ class Chunk:
     start: Position
     end: Position
     data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedChunk(Chunk):
+    """`spans`: where its records begin and end in `data`. They were found with what follows in sight, and are not found anew without it."""
+
+    spans: Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
