@@ -30,7 +30,7 @@ class _Api(Service):
     conventions: Conventions
 
     async def __call__(self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend) -> None:
-        await self.conventions(scope, receive, send)  # type: ignore[arg-type]
+        await self.conventions(scope, receive, send)  # type: ignore[arg-type]  # Litestar types its own scopes only
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         await super().__call__(scope, receive, send)

@@ -58,7 +58,7 @@ class Conventions:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # type: ignore[comparison-overlap]
+        if scope["type"] != "http":  # type: ignore[comparison-overlap]  # its types know no lifespan
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)

@@ -81,7 +81,7 @@ class Serving:
             return 0 if stopping.is_set() else _ended_by_itself([serving, *others])
         finally:
             stopping.set()
-            server.stop()  # type: ignore[no-untyped-call]
+            server.stop()  # type: ignore[no-untyped-call]  # Granian has no types there
             await self._wait_for([serving, *others])
 
     def _server(self, stopping: asyncio.Event) -> Server:
