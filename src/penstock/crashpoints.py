@@ -27,6 +27,10 @@ class CrashPoint(StrEnum):
     JOB_HANDED_OVER = "job-handed-over"
     REPORT_PACKED = "report-packed"  # in storage; the job does not know of it yet
     REPORT_PUBLISHED = "report-published"
+    EXPORT_COUNTED = "export-counted"  # its snapshot stands and its file is noted; no byte is written
+    EXPORT_WRITTEN = "export-written"  # in storage, whole; the job does not know of it yet
+    EXPORT_COMPLETING = "export-completing"  # the job has its file, not committed
+    EXPORT_COMPLETED = "export-completed"
     FILE_REMOVED = "file-removed"  # from storage; its row still stands
 
 

@@ -5,6 +5,7 @@
     PenstockError
     ├── UsageError              the request itself is wrong
     │   ├── InvalidOptionError
+    │   ├── InvalidFilterError      a filter of an export
     │   ├── InvalidSourceError
     │   ├── InvalidResourceError
     │   ├── UnknownResourceError
@@ -19,7 +20,8 @@
     │   ├── PayloadTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RouteNotFoundError
-    │   └── MethodNotAllowedError
+    │   ├── MethodNotAllowedError
+    │   └── HttpVersionError        an answer of this length needs HTTP/1.1
     ├── IdempotencyError        an Idempotency-Key says that this was asked before
     │   ├── IdempotencyInProgressError
     │   └── IdempotencyKeyReusedError
@@ -37,7 +39,11 @@
     ├── CancelledError          somebody asked the job to stop
     ├── JobNotFoundError
     ├── RecordNotFoundError
+    ├── UnexportableValueError  a stored value that the format asked for cannot hold
     ├── UploadNotFoundError     no such upload, or its file has not arrived
+    ├── ExportExpiredError      the file of an export was removed after its time
+    ├── ExportTimeoutError      the export took longer than EXPORT_TOTAL_SECONDS
+    ├── ClientStalledError      whoever an export goes to has taken nothing for too long
     ├── TooManyAttemptsError    every attempt at the job ended without a word: it is set aside
     ├── HandedOverError         this process stops; the job waits for another attempt
     ├── InvalidStateError       the job is not in a state that allows this
@@ -80,6 +86,10 @@ class UsageError(PenstockError):
 
 class InvalidOptionError(UsageError):
     code = "invalid_option"
+
+
+class InvalidFilterError(UsageError):
+    code = "invalid_filter"
 
 
 class InvalidSourceError(UsageError):
@@ -150,6 +160,11 @@ class RouteNotFoundError(UsageError):
 class MethodNotAllowedError(UsageError):
     code = "method_not_allowed"
     http_status = 405
+
+
+class HttpVersionError(UsageError):
+    code = "http_version_not_supported"
+    http_status = 505
 
 
 class IdempotencyError(PenstockError):
@@ -230,9 +245,33 @@ class RecordNotFoundError(PenstockError):
     http_status = 404
 
 
+class UnexportableValueError(PenstockError):
+    """`details["field"]` says where; another format can hold it."""
+
+    code = "unexportable_value"
+    http_status = 409
+
+
 class UploadNotFoundError(PenstockError):
     code = "upload_not_found"
     http_status = 404
+
+
+class ExportExpiredError(PenstockError):
+    code = "export_expired"
+    http_status = 410
+
+
+class ExportTimeoutError(PenstockError):
+    code = "export_timeout"
+    http_status = 504
+
+
+class ClientStalledError(PenstockError):
+    """Nobody is told but the log: whoever could be told does not listen."""
+
+    code = "client_stalled"
+    http_status = 408
 
 
 class TooManyAttemptsError(PenstockError):

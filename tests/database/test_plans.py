@@ -12,7 +12,8 @@ from penstock.queue.service import QUEUE_NAME
 from tests.support.postgres import TestServer
 from tests.workers.site import Site
 
-LEDGER, UPKEEP = load("penstock.imports", "ledger.sql"), load("penstock.workers", "upkeep.sql")
+LEDGER = load("penstock.imports", "ledger.sql") | load("penstock.lifecycle", "jobs.sql")
+UPKEEP = load("penstock.workers", "upkeep.sql")
 QUEUE, KEYS, FILES = load("penstock.queue", "queue.sql"), load("penstock.idempotency", "keys.sql"), load("penstock.intake", "files.sql")
 # 1,000 unfinished jobs, the oldest ones; 5,000 with rejected records; seldom ones of each kind.
 MANY = """
@@ -66,8 +67,8 @@ def crowded(postgres: TestServer, tmp_path_factory: pytest.TempPathFactory) -> I
             yield connection
 
 
-def listing(status: str | None, resource: str | None, before: str | None) -> Mapping[str, Any]:
-    return {"status": status, "resource": resource, "before": before, "before_id": JOB, "limit": PAGE}
+def listing(type_: str | None, status: str | None, resource: str | None, before: str | None) -> Mapping[str, Any]:
+    return {"type": type_, "status": status, "resource": resource, "before": before, "before_id": JOB, "limit": PAGE}
 
 
 def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -89,11 +90,14 @@ def explained(connection: psycopg.Connection[Any], statement: bytes, values: Map
 @pytest.mark.parametrize("depth", [None, 100, 49_300])
 @pytest.mark.parametrize("status", [None, "PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED"])
 @pytest.mark.parametrize("resource", [None, "things", "owners", "nothing"])
-def test_a_page_of_jobs(crowded: psycopg.Connection[Any], depth: int | None, status: str | None, resource: str | None) -> None:
+@pytest.mark.parametrize("type_", [None, "IMPORT", "EXPORT"])
+def test_a_page_of_jobs(
+    crowded: psycopg.Connection[Any], depth: int | None, type_: str | None, status: str | None, resource: str | None
+) -> None:
     """Of any status and resource, from any cursor on: in the order of an index, which holds little else."""
     row = crowded.execute("SELECT (now() - %s::integer * interval '10 s')::text", [depth]).fetchone()
     assert row is not None
-    whole, pages, plan = explained(crowded, LEDGER["list_jobs"], listing(status, resource, row[0]))
+    whole, pages, plan = explained(crowded, LEDGER["list_jobs"], listing(type_, status, resource, row[0]))
     assert not whole, plan
     assert '"Sort"' not in plan, plan
     assert pages < 250, plan

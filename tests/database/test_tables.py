@@ -6,9 +6,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from penstock.bootstrap import prepare
+from penstock.database import tables
+from penstock.database.connect import Database
 from penstock.database.tables import create_table, ensure_tables
-from penstock.errors import DatabaseRefusedError
+from penstock.errors import DatabaseRefusedError, DatabaseUnavailableError
 from penstock.resources.model import Child, Field, FieldType, Resource, ResourceName
+from penstock.resources.registry import Registry
 
 ID = Field("id", FieldType.UUID)
 CODE = Field("code", FieldType.STRING, required=True, max_length=20)
@@ -172,3 +176,14 @@ def test_a_lists_default(connection: psycopg.Connection[Any], default: str, stor
     listed = Resource(ResourceName("l"), "l", (ID, Field("n", FieldType.INTEGER), Field("tags", FieldType.STRINGS, default=default)))
     ensure_tables(connection, [listed])
     assert connection.execute("INSERT INTO l (n) VALUES (1) RETURNING tags").fetchone() == (stored,)
+
+
+def test_a_table_that_somebody_holds_locked(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start does not wait behind it for long, and says that the database is busy, not that there is a defect."""
+    opened, registry = Database(empty_database), Registry.load()
+    prepare(opened, registry)
+    monkeypatch.setattr(tables, "_LOCK_TIMEOUT", "100ms")
+    with psycopg.connect(empty_database) as holder:
+        holder.execute("LOCK TABLE users")
+        with pytest.raises(DatabaseUnavailableError, match="preparing the resources' tables"):
+            prepare(opened, registry)

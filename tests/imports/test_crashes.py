@@ -15,8 +15,12 @@ from tests.support.waiting import until
 
 COUNT = 1200
 FINISHED = 3  # exit status: finished, with rejected records
-# What only a worker passes: tests/workers.
+# What only a worker passes: tests/workers, and tests/exports.
 IN_WORKERS = {
+    CrashPoint.EXPORT_COUNTED,
+    CrashPoint.EXPORT_WRITTEN,
+    CrashPoint.EXPORT_COMPLETING,
+    CrashPoint.EXPORT_COMPLETED,
     CrashPoint.SOURCE_FETCHED,
     CrashPoint.JOB_HANDED_OVER,
     CrashPoint.REPORT_PACKED,

@@ -14,9 +14,10 @@ from penstock.database.embedded import EmbeddedPostgres
 from penstock.errors import CancelledError, InvalidStateError, LeaseLostError, UnbalancedBooksError
 from penstock.formats.model import ReadOptions
 from penstock.imports import free, report
-from penstock.imports.ledger import SQL
 from penstock.imports.merging import WaveMerger
+from penstock.imports.service import Progress
 from penstock.jobs.model import ImportOptions, JobStatus, Mode, OnError
+from penstock.lifecycle.statements import SQL
 from tests.imports.checker import check, thing
 from tests.imports.world import World, books, ignore
 from tests.support.proxy import Loss, Proxy
@@ -329,3 +330,20 @@ def test_report_is_read_in_pages_of_bounded_size(world: World, monkeypatch: pyte
         monkeypatch.setattr(report, "_PAGE", rows)
         monkeypatch.setattr(report, "_PAGE_BYTES", size)
         assert [e["row"] for e in imports.errors(job.job_id)] == list(range(1, 41))
+
+
+def test_a_cancel_behind_the_last_wave_is_kept(world: World) -> None:
+    """Whoever was told that the job stops does not find it completed; what has landed stays, and a retry only ends it."""
+    imports, job = created(world, things(world, 20))
+    cancel = threading.Event()
+
+    def ask(progress: Progress) -> None:
+        if progress.processed_rows == 20:
+            cancel.set()
+
+    cancelled = imports.run(job.job_id, progress=ask, cancel=cancel)
+    assert (cancelled.status, cancelled.processed_rows) == (JobStatus.CANCELLED, 20)
+    landed = books(cancelled)
+    imports.reopen(job.job_id)
+    finished = imports.run(job.job_id, progress=ignore, cancel=threading.Event())
+    assert (finished.status, books(finished)) == (JobStatus.COMPLETED, landed)

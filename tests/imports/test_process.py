@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.imports import process
-from penstock.imports.process import ProcessIdentity, is_gone, this_process
+from penstock.lifecycle import process
+from penstock.lifecycle.process import ProcessIdentity, is_gone, this_process
 
 
 def test_hidden_process_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ _SESSION = {
     "tcp_user_timeout": "15000",
 }
 # Lets a long statement end when its client was killed. A server on Windows refuses it.
-_CLIENT_CHECK = {"client_connection_check_interval": "5s"}
+CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 # The pool's pauses between attempts to reach a server double until then; after that whoever asks next has it try at once. With the five
 # minutes that it takes by itself, a server that was away for one minute was not seen again for another.
 _RECONNECT_SECONDS = 3.0
@@ -248,7 +248,7 @@ def _set_session(connection: psycopg.Connection, wanted: dict[str, str]) -> None
     """One round trip. By statement and not by the start-up packet's `options`, which poolers refuse."""
     try:
         with connection.transaction():
-            connection.execute(_set_statement({**wanted, **_CLIENT_CHECK}))
+            connection.execute(_set_statement({**wanted, **CLIENT_CHECK}))
     except psycopg.errors.InvalidParameterValue:
         connection.execute(_set_statement(wanted))
 

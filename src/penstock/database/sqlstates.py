@@ -63,6 +63,11 @@ def classify(error: psycopg.Error, *, unique_is_conflict: bool = False) -> Fault
     if state is None:
         # psycopg gives no state for what it finds out itself: a closed connection, a failed connect, a pool that ran out of time.
         return Fault.OUTAGE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Fault.PERMANENT
+    return fault_of(state, unique_is_conflict=unique_is_conflict)
+
+
+def fault_of(state: str, *, unique_is_conflict: bool = False) -> Fault:
+    """The same by the SQLSTATE alone, whatever driver met it."""
     if state == _DISK_FULL:
         return Fault.DISK_FULL
     if state in _CONFLICTS or (unique_is_conflict and state == _UNIQUE_VIOLATION):
@@ -100,6 +105,11 @@ def translate(error: psycopg.Error, *, doing: str) -> DatabaseError:
         "database error", doing=doing, fault=fault.value, sqlstate=state, text=str(error), kind=type(error).__name__
     )
     name = f"{type(error).__name__}, SQLSTATE {state}" if state else type(error).__name__
+    return told(fault, state, name, doing=doing)
+
+
+def told(fault: Fault, state: str | None, name: str, *, doing: str) -> DatabaseError:
+    """What a client is told. `name`: the error's, without anything of what it says."""
     if fault is Fault.OUTAGE:
         return DatabaseUnavailableError(
             f"PostgreSQL went away while {doing} ({name}). Check that it runs and can be reached, then try again.", sqlstate=state

@@ -12,9 +12,9 @@ from penstock.crashpoints import CrashPoint, reach
 from penstock.database.jsonb import jsonb
 from penstock.errors import PenstockError
 from penstock.imports.books import Apart
-from penstock.imports.claiming import Claim
 from penstock.imports.ledger import SQL
 from penstock.imports.origin import same_bytes, source_row
+from penstock.lifecycle.claiming import Claim
 from penstock.settings import Settings
 from penstock.sources import Sources
 from penstock.sources.places import InStorage, RemoteUrl, place_of

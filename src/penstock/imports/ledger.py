@@ -4,7 +4,6 @@ Every method works in the transaction of the connection it is given and commits 
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,9 +12,8 @@ from psycopg.rows import dict_row
 
 from penstock.database.jsonb import jsonb
 from penstock.database.queries import load
-from penstock.errors import LeaseLostError, PenstockError
 from penstock.formats.model import Position
-from penstock.jobs.model import Epoch, JobId
+from penstock.lifecycle.attempt import Attempt
 
 Connection = psycopg.Connection[Any]
 
@@ -53,22 +51,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         return self.imported + self.updated + self.rejected
 
 
-class Ledger:
+class Ledger(Attempt):
     """One job's books, as one attempt may write them."""
-
-    def __init__(self, job_id: JobId, epoch: Epoch) -> None:
-        self.job_id = job_id
-        self.epoch = epoch
-
-    def hold_fence(self, connection: Connection) -> datetime:
-        """The database's time. Raises LeaseLostError when another attempt owns the job; the caller's transaction must then be dropped."""
-        row = connection.execute(SQL["hold_fence"], {"job_id": self.job_id, "epoch": self.epoch}).fetchone()
-        if row is None:
-            raise LeaseLostError(
-                "another attempt has taken over this job; this one has dropped its work", job_id=self.job_id, epoch=self.epoch
-            )
-        now: datetime = row[0]
-        return now
 
     def plan(self, connection: Connection, plan: WavePlan) -> None:
         connection.execute(SQL["plan_wave"], {"job_id": self.job_id, **_plan_row(plan)})
@@ -128,12 +112,6 @@ class Ledger:
     def forget_all(self, connection: Connection) -> None:
         connection.execute(SQL["forget_work"], {"job_id": self.job_id})
         connection.execute(SQL["forget_rejected"], {"job_id": self.job_id})
-
-
-def failure_of(error: PenstockError) -> dict[str, Any]:
-    """As the ledger keeps it: code, message, details."""
-    details = msgspec.to_builtins(error.details, enc_hook=str, str_keys=True)
-    return {"code": error.code, "message": error.message, "details": details}
 
 
 def _plan_row(plan: WavePlan) -> dict[str, Any]:

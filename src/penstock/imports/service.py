@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.rows import dict_row
 
 from penstock.crashpoints import CrashPoint, reach
 from penstock.database.connect import Database
@@ -18,23 +17,23 @@ from penstock.errors import (
     FileFaultError,
     HandedOverError,
     InvalidOptionError,
-    InvalidStateError,
-    JobNotFoundError,
     LeaseLostError,
     PenstockError,
 )
 from penstock.formats import open_reader
 from penstock.formats.model import ReadOptions
-from penstock.imports.attempt import Heartbeat, leave
-from penstock.imports.claiming import Claim, Terms, claim, close_unowned, is_owned
-from penstock.imports.gate import Gate
 from penstock.imports.ledger import SQL, Ledger
 from penstock.imports.origin import local_place, same_bytes, source_row, unfetched_row
 from penstock.imports.reading import JobReader
 from penstock.imports.recovery import Standing, through_outages
 from penstock.imports.street import Street
-from penstock.imports.surroundings import Progress, Signals, Surroundings, default_partitions
-from penstock.jobs.model import Epoch, ImportOptions, Job, JobId, JobStatus, Mode
+from penstock.imports.surroundings import Progress, Surroundings, default_partitions
+from penstock.jobs.model import Epoch, ImportOptions, Job, JobId, JobType, Mode
+from penstock.lifecycle import changing
+from penstock.lifecycle.attempt import Heartbeat, Signals, leave
+from penstock.lifecycle.claiming import Claim, Terms, claim
+from penstock.lifecycle.gate import Gate
+from penstock.lifecycle.statements import SQL as JOBS
 from penstock.logs import get_logger, log_context
 from penstock.queue import Queue
 from penstock.resources.checks import CheckOptions
@@ -76,9 +75,9 @@ class Imports(JobReader):
             gate=gate,
         )
 
-    def for_worker(self, permits: int) -> "Imports":
-        """The same for a process that runs several jobs at once: together they have `permits` pieces of work in the database under way."""
-        partitions = min(self._here.partitions, max(1, permits // self._settings.job_concurrency))
+    def for_worker(self, gate: Gate) -> "Imports":
+        """The same for a process that runs several jobs at once: all its pieces of work in the database go through `gate`."""
+        partitions = min(self._here.partitions, max(1, gate.permits // self._settings.job_concurrency))
         return Imports(
             self._database,
             self._registry,
@@ -86,7 +85,7 @@ class Imports(JobReader):
             sources=self._sources,
             queue=self._queue,
             partitions=partitions,
-            gate=Gate(permits),
+            gate=gate,
         )
 
     def create(
@@ -115,11 +114,11 @@ class Imports(JobReader):
         values |= {"principal": principal, "queued": queued}
         with self._session() as connection:
             warnings = same_bytes(connection, values) if row["fingerprint"] else []
-            connection.execute(SQL["create_job"], values | {"warnings": jsonb(warnings)})
+            connection.execute(JOBS["create_job"], values | {"type": JobType.IMPORT, "warnings": jsonb(warnings)})
             if within is not None:
                 within(connection, job_id)
             if queued:
-                self._queue.wake(connection, job_id)
+                self._queue.wake(connection, job_id, JobType.IMPORT)
         reach(CrashPoint.JOB_CREATED)
         return self.get(job_id)
 
@@ -187,33 +186,20 @@ class Imports(JobReader):
     def reopen(self, job_id: JobId) -> Job:
         """Make a FAILED or CANCELLED job PENDING, to go on where it stopped. Raises InvalidStateError for others."""
         with self._session() as connection:
-            self._reopen(connection, job_id)
+            changing.reopen(connection, job_id, JobType.IMPORT)
         return self.get(job_id)
 
     def retry(self, job_id: JobId) -> Job:
         """The same, and a worker is woken for it. The attempts so far do not count any more."""
         with self._session() as connection:
-            self._reopen(connection, job_id)
-            connection.execute(SQL["queue_again"], {"job_id": job_id})
-            self._queue.wake(connection, job_id)
+            changing.retry(connection, job_id, JobType.IMPORT, self._queue)
         return self.get(job_id)
 
     def cancel(self, job_id: JobId) -> Job:
         """Stop after the waves in flight; a job that nobody works on is cancelled at once. Raises InvalidStateError once it is finished."""
         with self._session() as connection:
-            status = _locked_status(connection, job_id)
-            if status.finished:
-                raise InvalidStateError(f"The job is {status} already.", job_id=job_id, status=status)
-            connection.execute(SQL["request_cancel"], {"job_id": job_id})
-            if not _owned(connection, job_id):
-                close_unowned(connection, job_id, JobStatus.CANCELLED, None, file_hours=self._settings.file_retention_hours)
+            changing.cancel(connection, job_id, JobType.IMPORT, file_hours=self._settings.file_retention_hours)
         return self.get(job_id)
-
-    def _reopen(self, connection: Connection, job_id: JobId) -> None:
-        status = _locked_status(connection, job_id)
-        if status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-            raise InvalidStateError(f"Only a failed or cancelled job can go on; this one is {status}.", job_id=job_id, status=status)
-        connection.execute(SQL["reopen_job"], {"job_id": job_id})
 
     def _terms(self, *, patient: bool, max_attempts: int | None) -> Terms:
         return Terms(
@@ -260,16 +246,3 @@ class Imports(JobReader):
             "reading": jsonb(msgspec.to_builtins(read)),
             "fingerprint": fingerprint,
         }
-
-
-def _locked_status(connection: Connection, job_id: JobId) -> JobStatus:
-    row = connection.execute(SQL["lock_job"], {"job_id": job_id}).fetchone()
-    if row is None:
-        raise JobNotFoundError(f"There is no job {job_id}.", job_id=job_id)
-    return JobStatus(row[0])
-
-
-def _owned(connection: Connection, job_id: JobId) -> bool:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        last = cursor.execute(SQL["last_attempt"], {"job_id": job_id}).fetchone()
-    return is_owned(last)

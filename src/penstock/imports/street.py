@@ -26,18 +26,19 @@ from penstock.errors import (
 from penstock.formats import open_reader
 from penstock.formats.model import Dialect, Position, Reader, ReadOptions
 from penstock.imports import rejections
-from penstock.imports.attempt import hand_over
 from penstock.imports.books import AtomicBooks, Books, DryRunBooks, TogetherBooks
 from penstock.imports.bringing import bring
-from penstock.imports.claiming import Claim, session_name
 from penstock.imports.lanes import Lane
-from penstock.imports.ledger import SQL, Connection, Ledger, WavePlan, failure_of
+from penstock.imports.ledger import SQL, Connection, Ledger, WavePlan
 from penstock.imports.merging import REFUSED, WaveMerger
 from penstock.imports.statements import build
-from penstock.imports.surroundings import Progress, Signals, Surroundings
+from penstock.imports.surroundings import Progress, Surroundings
 from penstock.imports.unit import Task
 from penstock.imports.waves import Wave, WaveReader, ahead
 from penstock.jobs.model import Empty, ImportOptions, JobStatus, Mode, OnError
+from penstock.lifecycle.attempt import Signals, failure_of, hand_over
+from penstock.lifecycle.claiming import Claim, session_name
+from penstock.lifecycle.statements import SQL as JOBS
 from penstock.resources.checks import CheckOptions
 from penstock.sources import Source
 from penstock.sources.places import RemoteUrl, place_of
@@ -228,6 +229,8 @@ class Street:
                 self._book(merger.merge(wave), wave, source)
                 end = wave.end
                 self._stop_after()
+        if self._signals.cancel.is_set():  # also behind the last wave: whoever asked was told that the job is stopped
+            self._guard()
         source.verify()
         self._total_rows = end.row - 1
 
@@ -263,12 +266,7 @@ class Street:
         return (last.end, last.wave + 1, None) if needed <= landed else (last.start, last.wave, last)
 
     def _guard(self) -> None:
-        if self._signals.lost.is_set():
-            raise LeaseLostError("Another attempt has taken over this job.", job_id=self._claim.job_id)
-        if self._signals.cancel.is_set():
-            raise CancelledError("The job was cancelled.", job_id=self._claim.job_id)
-        if self._signals.handover.is_set():
-            raise HandedOverError("This process stops; another one goes on with the job.", job_id=self._claim.job_id)
+        self._signals.check(self._claim.job_id)
 
     def _stop_before(self, merger: WaveMerger, wave: Wave) -> None:
         """What is known to end the import ends it before the wave's good records land."""
@@ -346,9 +344,9 @@ class Street:
             "warnings": jsonb(self._warnings),
             "error_summary": jsonb(rejections.merged(self._ledger.summaries(connection))),
         }
-        connection.execute(SQL["durable_end"])
-        connection.execute(SQL["close_books"], values)
-        connection.execute(SQL["end_attempt"], values)
+        connection.execute(JOBS["durable_end"])
+        connection.execute(JOBS["close_books"], values)
+        connection.execute(JOBS["end_attempt"], values)
 
 
 _UNAVAILABLE = 503

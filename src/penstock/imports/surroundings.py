@@ -1,14 +1,13 @@
 """What an attempt has around it: what its process lends it, what others may ask of it, whom it tells how far it is."""
 
 import os
-import threading
 from dataclasses import dataclass
 
 import msgspec
 
 from penstock.database.connect import Database
-from penstock.imports.gate import Gate
 from penstock.jobs.model import JobId
+from penstock.lifecycle.gate import Gate
 from penstock.queue import Queue
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
@@ -36,15 +35,6 @@ class Surroundings:
     queue: Queue
     partitions: int
     gate: Gate | None = None  # None: this process carries one import at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What others may ask of a running attempt: to stop for good, to leave the job to another process; and that it lost its lease."""
-
-    cancel: threading.Event
-    handover: threading.Event
-    lost: threading.Event
 
 
 def default_partitions(workers: int) -> int:

@@ -84,14 +84,34 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # hexadecimal
 
 
+class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export was asked for."""
+
+    fields: list[str]
+    filters: dict[str, str]  # as they stand in an address: `created_at[gte]` -> text
+    compression: str
+    spreadsheet: bool
+
+
+class ExportedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The file of a completed export in storage."""
+
+    key: str
+    size: int  # bytes
+    sha256: str  # hexadecimal
+    expires_at: datetime  # removed then
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters count records. Once finished: processed_rows = total_rows = imported_rows + updated_rows + failed_rows."""
+    """Counters count records. A finished import: processed_rows = total_rows = imported_rows + updated_rows + failed_rows; a completed
+    export: processed_rows = total_rows.
+    """
 
     job_id: JobId
     type: JobType
     resource: str
     status: JobStatus
-    mode: Mode
+    mode: Mode | None  # None: an export
     format: str | None
     dry_run: bool
     source_name: str
@@ -118,3 +138,5 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None
     queued: bool = False  # carried by whichever worker is free; otherwise by the process that made it
     report: Report | None = None  # once a worker has packed it
+    export: ExportOrder | None = None  # None: an import
+    file: ExportedFile | None = None  # of a completed export

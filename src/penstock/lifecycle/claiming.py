@@ -12,9 +12,10 @@ from psycopg.rows import dict_row
 from penstock.database.jsonb import jsonb
 from penstock.database.sqlstates import is_conflict
 from penstock.errors import CancelledError, InvalidStateError, JobNotFoundError, PenstockError, TooManyAttemptsError
-from penstock.imports.ledger import SQL, failure_of
-from penstock.imports.process import ProcessIdentity, is_gone, this_process
 from penstock.jobs.model import Epoch, JobId, JobStatus
+from penstock.lifecycle.attempt import failure_of
+from penstock.lifecycle.process import ProcessIdentity, is_gone, this_process
+from penstock.lifecycle.statements import SQL
 
 Connection = psycopg.Connection[Any]
 _POLL_SECONDS = 0.25

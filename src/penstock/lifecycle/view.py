@@ -8,26 +8,23 @@ from typing import Any
 import msgspec
 
 from penstock.errors import JobNotFoundError
-from penstock.jobs.model import ErrorSummary, Job, JobFailure, JobId, JobStatus, JobType, Report
+from penstock.jobs.model import ErrorSummary, ExportedFile, ExportOrder, Job, JobFailure, JobId, JobStatus, JobType, Report
 
 _UUID_DIGITS = 32
 
 
 def job_of(row: Mapping[str, Any], errors: list[dict[str, Any]]) -> Job:
     """The job as of now: progress, speed and the time that is left are worked out from what the ledger holds."""
-    status = JobStatus(row["status"])
-    progress = _progress(row, status)
+    status, kind = JobStatus(row["status"]), JobType(row["type"])
+    progress = _progress(row, status, kind)
     elapsed = _elapsed(row)
     speed = row["processed_rows"] / elapsed if elapsed else None
     running = status is JobStatus.PROCESSING and elapsed and progress
     return Job(
         job_id=JobId(str(row["job_id"])),
-        type=JobType(row["type"]),
+        type=kind,
         resource=row["resource"],
         status=status,
-        mode=row["options"]["mode"],
-        format=row["dialect"]["format"] if row["dialect"] else row["reading"].get("format"),
-        dry_run=row["options"]["dry_run"],
         source_name=row["source"]["name"],
         progress=progress,
         rows_per_second=speed,
@@ -36,8 +33,38 @@ def job_of(row: Mapping[str, Any], errors: list[dict[str, Any]]) -> Job:
         errors=errors,
         error=None if row["failure"] is None else msgspec.convert(row["failure"], JobFailure),
         report=None if row["report"] is None else msgspec.convert(row["report"], Report),
+        **(_of_import(row) if kind is JobType.IMPORT else _of_export(row)),
         **{name: row[name] for name in _SAME},
     )
+
+
+def _of_import(row: Mapping[str, Any]) -> dict[str, Any]:
+    form = row["dialect"]["format"] if row["dialect"] else row["reading"].get("format")
+    return {"mode": row["options"]["mode"], "format": form, "dry_run": row["options"]["dry_run"]}
+
+
+def _of_export(row: Mapping[str, Any]) -> dict[str, Any]:
+    asked = row["options"]
+    order = ExportOrder(
+        fields=asked["fields"],
+        filters=dict(_filter(condition) for condition in asked["conditions"]),
+        compression=asked["compression"],
+        spreadsheet=asked["spreadsheet"],
+    )
+    file = None if row["result"] is None else msgspec.convert(row["result"], ExportedFile)
+    return {"mode": None, "format": asked["format"], "dry_run": False, "export": order, "file": file}
+
+
+def _filter(condition: Mapping[str, Any]) -> tuple[str, str]:
+    operator, values = condition["operator"], condition["values"]
+    if operator == "eq":
+        return condition["name"], values[0]
+    return f"{condition['name']}[{operator}]", ",".join(map(_listed, values)) if operator == "in" else values[0]
+
+
+def _listed(value: str) -> str:
+    """As it stands in a comma list."""
+    return '"' + value.replace('"', '""') + '"' if not value or any(sign in value for sign in ',"\r\n') else value
 
 
 _SAME = (
@@ -60,10 +87,11 @@ _SAME = (
 )
 
 
-def _progress(row: Mapping[str, Any], status: JobStatus) -> float:
+def _progress(row: Mapping[str, Any], status: JobStatus, kind: JobType) -> float:
     if status is JobStatus.COMPLETED:
         return 1.0
-    return min(1.0, row["processed_bytes"] / row["total_bytes"]) if row["total_bytes"] else 0.0
+    done, whole = ("processed_bytes", "total_bytes") if kind is JobType.IMPORT else ("processed_rows", "total_rows")
+    return min(1.0, row[done] / row[whole]) if row[whole] else 0.0
 
 
 def _elapsed(row: Mapping[str, Any]) -> float | None:
