@@ -119,6 +119,27 @@ class Settings(BaseSettings):
         "Folder below which clients may name files to import (`source_path`). Not set: clients may name none.",
         allowed="the path of a folder that exists",
     )
+    export_dir: Path | None = _setting(
+        None,
+        "Folder for the files of queued exports, where storage is a folder (no S3_BUCKET); made when it is absent. All servers and workers "
+        "must share it. Not set: with all other files, below PENSTOCK_DATA_DIR/storage.",
+        allowed="the path of a folder",
+    )
+    export_idle_seconds: int = _setting(
+        60,
+        "Seconds that whoever fetches a streamed export may take nothing before it is cut off: as long as it is open the database keeps "
+        "old versions of changed rows for it.",
+        allowed="a whole number of seconds from 1 to 3600",
+        ge=1,
+        le=3600,
+    )
+    export_total_seconds: int = _setting(
+        21_600,
+        "Seconds that one export may take in all.",
+        allowed="a whole number of seconds from 1 to 604800",
+        ge=1,
+        le=604_800,
+    )
     max_record_bytes: int = _setting(
         16 * 1024 * 1024,
         "Bytes of the longest record that is read; a longer one is rejected (`record_too_large`). Memory can grow by a few times as much.",

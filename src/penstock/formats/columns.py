@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from penstock.errors import DuplicateColumnsError, InvalidOptionError, MissingColumnsError
+from penstock.formats.csv_guard import SPREADSHEET_COLUMN
 from penstock.resources.model import Resource
 
 NUL_SIGN = "\u2400"
 ERRORS_COLUMN = "_errors"  # what Penstock adds to rejected records; ignored when a mended file comes back
+OWN_COLUMNS = frozenset({ERRORS_COLUMN, SPREADSHEET_COLUMN})  # nothing of a record, and nobody is told that they are ignored
 _UNREADABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 
 
@@ -39,7 +41,7 @@ def match_columns(
     for column in columns:
         if (field := mapping.get(column, column)) in accepted:
             fields[column] = field
-        elif column and column != ERRORS_COLUMN:
+        elif column and column not in OWN_COLUMNS:
             ignored.append(column)
     _refuse_shared(fields)
     _refuse_missing(columns, fields, resource, partial=partial)

@@ -10,6 +10,7 @@ from pyarrow import csv
 
 from penstock.formats.csv_cut import index_records, quotes_obey
 from penstock.formats.csv_grammar import Grammar, Span, cells_of, scan_chunk
+from penstock.formats.csv_guard import unguarded
 from penstock.formats.model import Chunk, Parsed, RawRecord, RejectedChunk
 from penstock.formats.rejection import rejected
 from penstock.formats.vector import is_utf8, line_count, utf8_fault
@@ -24,6 +25,7 @@ class Layout:
     delimiter: str
     columns: tuple[str, ...]
     fields: Mapping[int, str]  # place of a column -> field
+    guarded: tuple[str, ...]  # fields whose cells are guarded for a spreadsheet
     null_values: tuple[str, ...]
     encoding: str
     max_record_bytes: int
@@ -78,6 +80,8 @@ def _parse_scanned(chunk: Chunk, layout: Layout) -> Parsed:
 
 
 def _parsed(chunk: Chunk, frame: pl.DataFrame, rows: pl.Series, broken: list[Problem], layout: Layout) -> Parsed:
+    if layout.guarded:
+        frame = frame.with_columns(unguarded(pl.col(name)) for name in layout.guarded)
     return Parsed(
         first_row=chunk.start.row,
         records=chunk.end.row - chunk.start.row,

@@ -7,19 +7,23 @@ from penstock.formats.csv_grammar import grammar
 from penstock.formats.csv_parse import Layout, parse_csv
 from penstock.formats.model import Chunk, Dialect, Parsed, Position, ReadOptions
 from penstock.formats.window import window
+from penstock.resources.model import FieldType, Resource
 from penstock.sources.model import ByteStream
 
 
 class CsvReader:
-    def __init__(self, open_at: Callable[[int], ByteStream], dialect: Dialect, options: ReadOptions) -> None:
+    def __init__(self, open_at: Callable[[int], ByteStream], dialect: Dialect, options: ReadOptions, resource: Resource) -> None:
         self.dialect = dialect
         self._open_at = open_at
         self._options = options
+        fields = {place: dialect.fields[column] for place, column in enumerate(dialect.columns) if column in dialect.fields}
+        texts = {field.name for field in resource.fields if field.type is FieldType.STRING}
         self._layout = Layout(
             rules=grammar(dialect.delimiter),
             delimiter=dialect.delimiter,
             columns=dialect.columns,
-            fields={place: dialect.fields[column] for place, column in enumerate(dialect.columns) if column in dialect.fields},
+            fields=fields,
+            guarded=tuple(name for name in fields.values() if name in texts) if dialect.spreadsheet else (),
             null_values=options.null_values,
             encoding=dialect.encoding,
             max_record_bytes=options.max_record_bytes,

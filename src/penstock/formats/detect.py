@@ -8,8 +8,9 @@ import msgspec
 
 from penstock.errors import EmptyFileError, InvalidOptionError, TruncatedFileError
 from penstock.formats import sniff
-from penstock.formats.columns import ERRORS_COLUMN, match_columns, match_keys, shown
+from penstock.formats.columns import OWN_COLUMNS, match_columns, match_keys, shown
 from penstock.formats.csv_dialect import check_delimiter, read_header
+from penstock.formats.csv_guard import SPREADSHEET_COLUMN
 from penstock.formats.csv_reader import CsvReader
 from penstock.formats.json_reader import JsonReader, NdjsonReader
 from penstock.formats.model import Compression, Dialect, Format, Reader, ReadOptions
@@ -42,7 +43,7 @@ def open_reader(
     open_at = _text_opener(source, dialect.compression, dialect.encoding)
     match dialect.format:
         case Format.CSV:
-            return CsvReader(open_at, dialect, options)
+            return CsvReader(open_at, dialect, options, resource)
         case Format.NDJSON:
             return NdjsonReader(open_at, dialect, options, resource)
         case Format.JSON:
@@ -62,7 +63,7 @@ class _Fields:
     """Columns and keys as the fields of a resource that they stand for."""
 
     def __init__(self, resource: Resource, options: ReadOptions, *, changes_only: bool) -> None:
-        self.known: Collection[str] = {*resource.accepted, *options.mapping, ERRORS_COLUMN}
+        self.known: Collection[str] = {*resource.accepted, *options.mapping, *OWN_COLUMNS}
         self._resource = resource
         self._mapping = options.mapping
         self._changes_only = changes_only
@@ -192,6 +193,7 @@ def _csv_dialect(base: Dialect, text: Window, name: str, matching: _Matching, op
         columns=header.columns,
         fields=fields,
         ignored=tuple(ignored),
+        spreadsheet=SPREADSHEET_COLUMN in header.columns and SPREADSHEET_COLUMN not in {*fields, *options.mapping},
         header_bytes=header.size,
         header_lines=header.lines,
     )

@@ -49,6 +49,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=dict
     )  # column in the file (JSON: key) -> field of the resource, where they differ or match
     ignored: tuple[str, ...] = ()  # CSV and Parquet: columns that the resource does not have
+    spreadsheet: bool = False  # CSV only; text cells have an apostrophe in front of what would be a formula
     header_bytes: int = 0  # decoded bytes before the first record
     header_lines: int = 0
 

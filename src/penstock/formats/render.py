@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 import pyarrow as pa
 
-from penstock.formats.columns import ERRORS_COLUMN
+from penstock.formats.columns import ERRORS_COLUMN, OWN_COLUMNS
 from penstock.formats.csv_grammar import cells_of, grammar
 from penstock.formats.json_faults import Fault, keys_of, read_object, repeated_key
 from penstock.formats.model import Dialect, Format
@@ -40,7 +40,7 @@ def _csv_record(text: str, dialect: Dialect) -> dict[str, Any] | str:
     cells = cells_of(text.encode(), grammar(dialect.delimiter))
     if cells is None or len(cells) != len(dialect.columns):
         return text
-    return {column: cell.decode() for column, (cell, _) in zip(dialect.columns, cells, strict=True) if column not in ("", ERRORS_COLUMN)}
+    return {column: cell.decode() for column, (cell, _) in zip(dialect.columns, cells, strict=True) if column and column not in OWN_COLUMNS}
 
 
 def _object_of(raw: bytes) -> dict[str, msgspec.Raw] | None:

@@ -32,6 +32,10 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
     charset: str | None = None
 
 
+def is_json(content_type: str | None) -> bool:
+    return bool(parse_options_header(content_type or "")[0] == JSON)
+
+
 def media_of(content_type: str | None, content_encoding: str | None, *, format_given: str | None) -> Media:
     """`format_given`: with `format=json` in the query a JSON body is the file itself. Raises UnsupportedMediaTypeError."""
     kind, parameters = parse_options_header(content_type or "")

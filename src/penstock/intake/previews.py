@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.errors import DuplicateColumnsError, FileFaultError, MissingColumnsError, TruncatedFileError
 from penstock.formats import describe, open_reader
-from penstock.formats.columns import ERRORS_COLUMN, check_mapping, is_readable, match_columns, match_keys
+from penstock.formats.columns import OWN_COLUMNS, check_mapping, is_readable, match_columns, match_keys
 from penstock.formats.model import Dialect, Format, Parsed, Position, RawRecord, ReadOptions
 from penstock.formats.render import record_of
 from penstock.intake.heads import HEAD_BYTES, HeadSource
@@ -155,7 +155,7 @@ def _first(part: Parsed) -> list[RawRecord]:
 
 
 def _matched(shown: Preview, parts: _Parts, resource: Resource, options: ImportOptions) -> Preview:
-    columns = [column for column, count in Counter(shown.columns).items() if count == 1 and column not in ("", ERRORS_COLUMN)]
+    columns = [column for column, count in Counter(shown.columns).items() if count == 1 and column and column not in OWN_COLUMNS]
     mapping = suggested(columns[:_MOST_COLUMNS], resource.accepted, parts.read.mapping)
     changes_only = options.mode is Mode.UPDATE
     fields, missing, faults = _fields(parts.dialect, shown.columns, mapping, resource, changes_only=changes_only)

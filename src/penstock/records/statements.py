@@ -5,15 +5,10 @@ PostgreSQL writes the JSON: a numeric keeps its digits (49.90 stays 49.90), whic
 
 from psycopg import sql
 
+from penstock.database.moments import moment_text
 from penstock.resources.model import Child, Field, FieldType, Resource
 
 _ROW, _CHILD, _SHOWN = sql.Identifier("found"), sql.Identifier("part"), sql.Identifier("shown")
-# ISO 8601 ends at the years 1 and 9999. An import writes none beyond; another writer's are shown in PostgreSQL's own words.
-_MOMENT = sql.SQL(
-    "CASE WHEN {column} BETWEEN '0001-01-01 00:00:00Z' AND '9999-12-31 23:59:59.999999Z' THEN to_char({column} AT TIME ZONE 'UTC',"
-    ' CASE WHEN date_trunc(\'second\', {column}) = {column} THEN \'YYYY-MM-DD"T"HH24:MI:SS"Z"\' ELSE \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\' END)'
-    " ELSE {column}::text END AS {name}"
-)
 
 
 def select_one(resource: Resource) -> sql.Composed:
@@ -35,7 +30,7 @@ def select_one(resource: Resource) -> sql.Composed:
 def _value(field: Field, row: sql.Identifier) -> sql.Composed:
     name = sql.Identifier(field.name)
     column = sql.SQL("{}.{}").format(row, name)
-    return _MOMENT.format(column=column, name=name) if field.type is FieldType.DATETIME else column
+    return sql.SQL("{} AS {}").format(moment_text(column), name) if field.type is FieldType.DATETIME else column
 
 
 def _children(child: Child, resource: Resource) -> sql.Composed:

@@ -11,7 +11,8 @@ import msgspec
 import polars as pl
 
 from penstock.resources.checks.records import typed_defaults
-from penstock.resources.descriptors import ConstraintsSpec, DescriptorSpec, Faults, FieldSpec, RuleSpec, SchemaSpec
+from penstock.resources.descriptors import ConstraintsSpec, DescriptorSpec, Faults, FieldSpec, FilterSpec, RuleSpec, SchemaSpec
+from penstock.resources.filtering import check_filters
 from penstock.resources.model import NOW, Child, Field, FieldType, Resource, ResourceName, Rule
 from penstock.resources.numbers import exact_decimal
 from penstock.resources.types import RESERVED_NAMES, polars_type
@@ -57,10 +58,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A resource whose references are not resolved yet."""
+    """A resource whose references, and filters through them, are not resolved yet."""
 
     resource: Resource
     links: tuple[Link, ...]
+    filters: tuple[FilterSpec, ...]
     faults: Faults
 
 
@@ -90,7 +92,9 @@ def compile_descriptor(spec: DescriptorSpec, faults: Faults) -> Draft:
     _check_keys(resource, schema, by_name, faults)
     _check_unique(resource, schema, faults)
     _check_children(schema, faults)
-    return Draft(resource, tuple(_links(spec, by_name, faults)), faults)
+    links = tuple(_links(spec, by_name, faults))
+    check_filters(schema.filters, resource, [link.field for link in links], faults)
+    return Draft(resource, links, tuple(schema.filters), faults)
 
 
 def _fields(specs: Sequence[FieldSpec], place: str, faults: Faults) -> tuple[Field, ...]:

@@ -49,6 +49,14 @@ class RuleDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     message: str
 
 
+class FilterDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`fields` are those that a value is compared with: `tags`, or `author_id.email` for a field of what author_id refers to."""
+
+    name: str
+    fields: list[str]
+    description: str = ""
+
+
 class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`table` is not known of another server's resource."""
 
@@ -62,6 +70,7 @@ class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     references: list[ReferenceDescription]
     children: list[ChildDescription]
     rules: list[RuleDescription]
+    filters: list[FilterDescription] = []
 
 
 def described(resource: Resource) -> ResourceDescription:
@@ -76,7 +85,15 @@ def described(resource: Resource) -> ResourceDescription:
         references=[ReferenceDescription(field=r.field, resource=r.resource, alias=r.alias) for r in resource.references],
         children=[_child(child) for child in resource.children],
         rules=[RuleDescription(code=r.code, field=r.field, expression=r.expression, message=r.message) for r in resource.rules],
+        filters=filters_of(resource),
     )
+
+
+def filters_of(resource: Resource) -> list[FilterDescription]:
+    return [
+        FilterDescription(name=each.name, fields=[target.path for target in each.targets], description=each.description)
+        for each in resource.filters
+    ]
 
 
 def _child(child: Child) -> ChildDescription:

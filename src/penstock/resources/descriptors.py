@@ -1,8 +1,8 @@
 """Descriptors: resources as people write them, in the words of the Frictionless Table Schema and a few more.
 
 Decoding is strict: what is not understood is refused, not passed over, and every fault of a file is reported at once. Beyond the standard's
-words a schema may have `naturalKey`, `caseless`, `children` and `rules`, a field `precision`, `scale` and `default`, its constraints
-`maxWords` and `patternHint`. (Table Schema: https://specs.frictionlessdata.io/table-schema/)
+words a schema may have `naturalKey`, `caseless`, `children`, `rules` and `filters`, a field `precision`, `scale` and `default`, its
+constraints `maxWords` and `patternHint`. (Table Schema: https://specs.frictionlessdata.io/table-schema/)
 """
 
 import re
@@ -82,6 +82,12 @@ class RuleSpec(Spec):
     message: str
 
 
+class FilterSpec(Spec):
+    name: Name
+    fields: list[str]  # each a field, or a foreign key, a dot and a field of what it refers to
+    description: str = ""
+
+
 class SchemaSpec(Spec):
     fields: list[FieldSpec]
     primary_key: str | list[str]
@@ -90,6 +96,7 @@ class SchemaSpec(Spec):
     foreign_keys: list[ForeignKeySpec] = []
     children: list[ChildSpec] = []
     rules: list[RuleSpec] = []
+    filters: list[FilterSpec] = []
 
 
 class DescriptorSpec(Spec, kw_only=True):

@@ -1,4 +1,4 @@
-"""What a resource is: fields with types and rules, keys, references, children.
+"""What a resource is: fields with types and rules, keys, references, children, filters.
 
 These are the compiled declarations that everything else is derived from: tables, checks, merge statements, documents. They are made by
 `penstock.resources.descriptors` from YAML in the words of the Frictionless Table Schema. Nothing here names a built-in resource.
@@ -82,6 +82,28 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterTarget:
+    """Where a named filter looks: a field of the resource itself, or a field of what `reference` refers to."""
+
+    field: Field
+    reference: Reference | None = None
+
+    @property
+    def path(self) -> str:
+        """As it is declared: `tags`, or `author_id.email`."""
+        return f"{self.reference.field}.{self.field.name}" if self.reference else self.field.name
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFilter:
+    """Holds for a record where any of the targets has the value asked for; a list has it where it is one of the items."""
+
+    name: str
+    targets: tuple[FilterTarget, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     name: ResourceName
     table: str
@@ -92,6 +114,7 @@ class Resource:
     references: tuple[Reference, ...] = ()
     children: tuple[Child, ...] = ()
     rules: tuple[Rule, ...] = ()
+    filters: tuple[NamedFilter, ...] = ()
     title: str = ""
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False)
 

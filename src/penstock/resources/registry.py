@@ -9,6 +9,7 @@ from pathlib import Path
 from penstock.errors import UnknownResourceError
 from penstock.resources.compiling import Draft, Link, compile_descriptor
 from penstock.resources.descriptors import Faults, raise_faults, read_descriptor
+from penstock.resources.filtering import resolved_filters
 from penstock.resources.model import Reference, Resource, ResourceName
 from penstock.resources.types import RESERVED_NAMES
 
@@ -94,7 +95,8 @@ def _resolved(draft: Draft, drafts: dict[str, Draft]) -> Resource:
         if reference.alias in taken:
             draft.faults.add("schema.fields", f"{reference.alias} stands for {reference.field} by natural key and may not be a field")
         taken.add(reference.alias or "")
-    return replace(draft.resource, references=tuple(references))
+    resource = replace(draft.resource, references=tuple(references))
+    return replace(resource, filters=resolved_filters(draft.filters, resource, lambda name: drafts[name].resource, draft.faults))
 
 
 def _reference(draft: Draft, link: Link, drafts: dict[str, Draft]) -> Reference | None:

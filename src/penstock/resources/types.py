@@ -7,7 +7,8 @@ from penstock.resources.model import Child, Field, FieldType, Resource
 ROW = "row"
 KEY = "key"
 BROKEN_IF_NEW = "broken_if_new"
-RESERVED_NAMES = frozenset({ROW, KEY, BROKEN_IF_NEW})  # columns that stand beside a record's fields and may not be one
+OF_FILES = frozenset({"_errors", "_spreadsheet"})  # columns that Penstock adds to files, and passes over in those that come back
+RESERVED_NAMES = OF_FILES | {ROW, KEY, BROKEN_IF_NEW}  # columns that stand beside a record's fields and may not be one
 
 _TYPES: dict[FieldType, pl.DataType] = {
     FieldType.STRING: pl.String(),

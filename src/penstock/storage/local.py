@@ -25,12 +25,17 @@ from penstock.storage.threads import in_thread, pour, streamed
 BLOCK_BYTES = 1024 * 1024
 _MARK = ".penstock-storage"
 _PARTIAL = ".partial"
+_ALSO = " (for exports EXPORT_DIR, if that is set)"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LocalStorage:
-    def __init__(self, folder: Path, secret: bytes) -> None:
-        """Raises StorageUnavailableError if the folder cannot be made."""
+    def __init__(self, folder: Path, secret: bytes, *, below: str = "") -> None:
+        """`below`: the beginning, to a slash, that all its keys have and its paths have not.
+
+        Raises StorageUnavailableError if the folder cannot be made.
+        """
+        self._below = below
         self._root = folder.absolute()
         self._partial = self._root / _PARTIAL
         self._secret = secret
@@ -75,7 +80,7 @@ class LocalStorage:
         return make_link(self._secret, method, checked(key), expires, filename)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        return _walk(self._root, "", prefix)
+        return _walk(self._root, self._below, prefix)
 
     def delete(self, key: Key) -> None:
         path = self._path(key)
@@ -108,7 +113,9 @@ class LocalStorage:
         return removed
 
     def _path(self, key: Key) -> Path:
-        return self._root / checked(key)
+        if not checked(key).startswith(self._below):
+            raise ValueError(f"not a key of this folder: {key!r}")
+        return self._root / key.removeprefix(self._below)
 
     def _begin(self) -> PartialFile:
         with _translated("written to"):
@@ -202,12 +209,12 @@ def _translated(done: str, key: Key | None = None) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         if key is not None:
             raise _missing(key) from error
-        raise StorageUnavailableError("The storage folder is not there any more. Mount or restore PENSTOCK_DATA_DIR.") from error
+        raise StorageUnavailableError(f"The storage folder is not there any more. Mount or restore PENSTOCK_DATA_DIR{_ALSO}.") from error
     except OSError as error:
         if error.errno in _FULL:
             raise StorageUnavailableError("The disk of the storage folder is full. Make room, then try again.") from error
         reason = error.strerror or type(error).__name__
-        raise StorageUnavailableError(f"The storage folder cannot be {done}: {reason}. Check PENSTOCK_DATA_DIR.") from error
+        raise StorageUnavailableError(f"The storage folder cannot be {done}: {reason}. Check PENSTOCK_DATA_DIR{_ALSO}.") from error
 
 
 def _missing(key: Key) -> ObjectNotFoundError:

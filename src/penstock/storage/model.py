@@ -10,6 +10,8 @@ import msgspec
 
 Key = NewType("Key", str)  # path-like, ASCII: letters, digits, `-`, `_`, `.` and `/`; made here, never taken from a client
 
+EXPORTS = "exports/"  # what keys of exported files begin with
+
 
 class Method(StrEnum):
     """What a signed link allows."""
