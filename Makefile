@@ -27,7 +27,7 @@ $(READY): pyproject.toml requirements-dev.lock
 	@touch $(READY)
 	@echo "Ready: $(BIN)/penstock --help"
 
-demo: setup ## import 10,000 real-looking records with bad ones among them, and see what became of each
+demo: setup ## import real-looking records with bad ones among them, see what became of each, and export what landed
 	@$(BIN)/penstock demo
 
 test: setup ## run all tests; those for services that are absent say which

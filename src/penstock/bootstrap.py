@@ -3,16 +3,19 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from penstock.database.connect import Database, database
 from penstock.database.migrate import migrate
 from penstock.database.shared import found_value, replace_shared_value, shared_secret, shared_value
+from penstock.database.sqlstates import translated
 from penstock.database.tables import ensure_tables
 from penstock.errors import SettingsError, StorageUnavailableError
+from penstock.imports.reading import JobReader
 from penstock.imports.service import Imports
+from penstock.lifecycle.gate import Gate, permits_of
 from penstock.logs import get_logger
 from penstock.queue import Queue
 from penstock.resources.registry import Registry
@@ -20,6 +23,7 @@ from penstock.settings import Settings
 from penstock.sources import Sources
 
 if TYPE_CHECKING:  # what only a server needs is made when it is asked for; the command line must not wait for it
+    from penstock.exports.service import Exports
     from penstock.idempotency import Idempotency
     from penstock.intake.files import Files
     from penstock.records import Records
@@ -33,6 +37,10 @@ class Application:
     settings: Settings
     registry: Registry
     database: Database
+    gate: Gate = field(init=False)  # one for the process: what a worker carries and what the API streams share it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", Gate(permits_of(self.settings.import_workers)))
 
     @cached_property
     def link_secret(self) -> bytes:
@@ -71,7 +79,8 @@ class Application:
         if agreed.partition(" at ")[0] != self.storage.identity:
             raise SettingsError(
                 f"The servers and workers of this database keep files in another storage ({agreed}) than these settings name ({mine}). Set "
-                "PENSTOCK_DATA_DIR or S3_BUCKET as they have it; if the files have moved for good: penstock migrate --adopt-storage",
+                "PENSTOCK_DATA_DIR, EXPORT_DIR or S3_BUCKET as they have it; if the files have moved for good: "
+                "penstock migrate --adopt-storage",
                 agreed=agreed,
                 here=mine,
             )
@@ -84,7 +93,10 @@ class Application:
 
     @property
     def _storage_name(self) -> str:
-        place = self.settings.s3_bucket or str(self.settings.penstock_data_dir.absolute() / "storage")
+        settings = self.settings
+        place = settings.s3_bucket or str(settings.penstock_data_dir.absolute() / "storage")
+        if settings.s3_bucket is None and settings.export_dir is not None:
+            place += f" and {settings.export_dir.absolute()}"
         return f"{self.storage.identity} at {place}"
 
     @cached_property
@@ -117,6 +129,17 @@ class Application:
     def imports(self) -> Imports:
         return Imports(self.database, self.registry, self.settings, sources=self.sources, queue=self.queue)
 
+    @cached_property
+    def exports(self) -> "Exports":
+        from penstock.exports.service import Exports  # noqa: PLC0415 - the driver for Arrow, which imports do not need
+
+        return Exports(self.database, self.registry, self.settings, queue=self.queue, storage=lambda: self.storage, gate=self.gate)
+
+    @cached_property
+    def jobs(self) -> JobReader:
+        """Jobs of every kind."""
+        return JobReader(self.database, self.registry)
+
 
 # Objects that are made before the cyclic garbage collector looks at the youngest. A wave of NDJSON makes millions, none of them in a
 # cycle; with Python's 700 the collector takes a tenth of the import's time.
@@ -141,5 +164,6 @@ def prepare(opened: Database, registry: Registry) -> list[str]:
     with opened.connect(autocommit=True) as connection:
         applied = migrate(connection)
         Queue(opened).install(connection)
-        ensure_tables(connection, registry)
+        with translated("preparing the resources' tables"):
+            ensure_tables(connection, registry)
     return applied

@@ -14,7 +14,7 @@ from procrastinate import sql as procrastinate_sql
 
 from penstock.database.connect import Database
 from penstock.database.migrate import migrate
-from penstock.jobs.model import JobId
+from penstock.jobs.model import JobId, JobType
 from penstock.queue import Queue, service
 from penstock.queue.consumer import Consumer, _ended
 from tests.support.proxy import Proxy
@@ -44,13 +44,13 @@ def test_entry_lives_and_dies_with_its_transaction(opened: Database) -> None:
     queue = Queue(opened)
     with opened.connect() as connection:
         before = connection.execute("SHOW search_path").fetchone()
-        queue.wake(connection, ONE)
+        queue.wake(connection, ONE, JobType.IMPORT)
         assert connection.execute("SHOW search_path").fetchone() == before
         assert entries(opened) == []
         connection.rollback()
         assert entries(opened) == []
-        queue.wake_all(connection, [ONE, OTHER])
-        queue.wake_all(connection, [])
+        queue.wake_all(connection, [ONE, OTHER], JobType.IMPORT)
+        queue.wake_all(connection, [], JobType.IMPORT)
         connection.commit()
     assert [entry["args"] for entry in entries(opened)] == [{"job_id": ONE, "version": 1}, {"job_id": OTHER, "version": 1}]
 
@@ -129,13 +129,13 @@ class Consuming:
 
 def wake(database: Database, job_id: JobId) -> None:
     with database.connect() as connection:
-        Queue(database).wake(connection, job_id)
+        Queue(database).wake(connection, job_id, JobType.IMPORT)
 
 
 def test_entries_of_other_versions_wait(opened: Database) -> None:
     """A payload or a task that only a newer version knows is put back for later, not failed, and holds nothing up."""
     with opened.connect(autocommit=True) as connection:
-        for task, args in (("penstock.run", f'{{"job_id": "{ONE}", "version": 2}}'), ("penstock.new", "{}")):
+        for task, args in (("penstock.run", f'{{"job_id": "{ONE}", "version": {service.VERSION + 1}}}'), ("penstock.new", "{}")):
             statement = "INSERT INTO penstock.procrastinate_jobs (queue_name, task_name, args) VALUES ('penstock', %s, %s)"
             connection.execute(statement, [task, args])
     wake(opened, OTHER)
@@ -175,7 +175,7 @@ def test_entries_that_tell_nothing_are_removed(opened: Database) -> None:
     """Ended ones, and those of workers that are gone; what waits stays."""
     queue = Queue(opened)
     with opened.connect(autocommit=True) as connection:
-        queue.wake_all(connection, [ONE] * 5)
+        queue.wake_all(connection, [ONE] * 5, JobType.IMPORT)
         connection.execute("SET search_path = penstock")
         connection.execute("UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id = 1")
         connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = 2")

@@ -24,13 +24,13 @@ from obstore.store import S3Store
 
 from penstock.errors import InvalidLinkError
 from penstock.settings import load_settings
-from penstock.storage import Key, SignedLink, Storage, open_storage, verify_link
+from penstock.storage import EXPORTS, Key, SignedLink, Storage, open_storage, verify_link
 from penstock.storage.disposition import attachment
 from penstock.storage.links import PREFIX
 from penstock.storage.presigning import with_parameters
 
 SECRET = b"of the test"
-KINDS = ("folder", "swift", "localstack")
+KINDS = ("folder", "exports", "swift", "localstack")  # the second is a folder too: what lies in EXPORT_DIR
 _SECONDS = 30
 
 
@@ -51,7 +51,8 @@ class Place(NamedTuple):
     def remains(self) -> list[str]:
         """What is there of objects that are not whole."""
         if self.kind == "folder":
-            return [path.name for path in Path(self.env["PENSTOCK_DATA_DIR"], "storage", ".partial").iterdir()]
+            folder = Path(self.env.get("EXPORT_DIR") or f"{self.env['PENSTOCK_DATA_DIR']}/storage")
+            return [path.name for path in (folder / ".partial").iterdir()]
         return [key for key in pending_uploads(self.env) if key.startswith(self.prefix)]
 
     def again(self, **changed: str) -> Storage:
@@ -66,8 +67,15 @@ def opened(env: dict[str, str]) -> Storage:
 @contextmanager
 def place(kind: str, folder: Path) -> Iterator[Place]:
     """Skips the test where the server is absent."""
-    env = {"PENSTOCK_DATA_DIR": str(folder / "data"), **({} if kind == "folder" else settings_of(kind.upper()))}
-    made = Place(kind, opened(env), env, f"t{uuid.uuid4().hex}")
+    env, prefix = {"PENSTOCK_DATA_DIR": str(folder / "data")}, f"t{uuid.uuid4().hex}"
+    match kind:
+        case "folder":
+            pass
+        case "exports":
+            env["EXPORT_DIR"], kind, prefix = str(folder / "exported"), "folder", EXPORTS + prefix
+        case _:
+            env |= settings_of(kind.upper())
+    made = Place(kind, opened(env), env, prefix)
     yield made
     for key in made.keys():  # noqa: SIM118 - no mapping
         made.storage.delete(Key(key))

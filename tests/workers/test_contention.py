@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from penstock.errors import InvalidStateError
-from penstock.jobs.model import JobStatus
+from penstock.jobs.model import JobStatus, JobType
 from tests.imports.checker import check
 from tests.imports.world import ignore
 from tests.queue.test_queue import Consuming
@@ -78,7 +78,7 @@ def test_news_that_never_came(site: Site) -> None:
         with site.world.database.connect() as connection:
             connection.execute("SET LOCAL session_replication_role = replica")  # no triggers, so no notification
             connection.execute("UPDATE penstock.jobs SET queued = true WHERE job_id = %s", [job.job_id])
-            site.application.queue.wake(connection, job.job_id)
+            site.application.queue.wake(connection, job.job_id, JobType.IMPORT)
         assert site.finished(job.job_id).status is JobStatus.COMPLETED
 
 

@@ -127,7 +127,9 @@ def test_second_signal_ends_at_once(durable_site: Site, run_penstock: Penstock) 
     with durable_site.world.database.connect() as blocking:
         blocking.execute("LOCK TABLE things")
         worker = run_penstock.start("worker", env={**durable_site.environment, "SHUTDOWN_GRACE_SECONDS": "600"})
-        assert until(lambda: durable_site.world.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        assert until(
+            lambda: durable_site.world.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        )
         worker.send_signal(signal.SIGTERM)
         assert worker.stderr is not None
         assert any("worker stops" in line for line in worker.stderr)

@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 
 from penstock.errors import StorageUnavailableError
-from penstock.imports.claiming import session_name
 from penstock.imports.reading import JobReader
 from penstock.jobs.model import Job, JobId, JobStatus
+from penstock.lifecycle.claiming import session_name
 from penstock.sources import Sources
 from penstock.workers.packing import Packing
 from penstock.workers.sweeping import Sweeper
@@ -50,7 +50,9 @@ def test_worker_whose_job_hangs_ends_in_time(durable_site: Site, run_penstock: P
     with durable_site.world.database.connect() as blocking:
         blocking.execute("LOCK TABLE things")
         worker = run_penstock.start("worker", env={**durable_site.environment, "SHUTDOWN_GRACE_SECONDS": "2"})
-        assert until(lambda: durable_site.world.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        assert until(
+            lambda: durable_site.world.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        )
         worker.terminate()
         _, told = worker.communicate(timeout=30)
     assert worker.returncode == 0, told

@@ -9,13 +9,13 @@ import pytest
 from penstock.errors import HandedOverError, InvalidStateError
 from penstock.formats.model import ReadOptions
 from penstock.imports import free
-from penstock.imports.attempt import hand_over
-from penstock.imports.claiming import Terms, claim
 from penstock.imports.free import insert_new
-from penstock.imports.gate import Gate
 from penstock.imports.ledger import Ledger
 from penstock.imports.service import Imports
-from penstock.jobs.model import ImportOptions, JobStatus
+from penstock.jobs.model import ImportOptions, JobStatus, JobType
+from penstock.lifecycle.attempt import hand_over
+from penstock.lifecycle.claiming import Terms, claim
+from penstock.lifecycle.gate import Gate
 from penstock.workers.sweeping import Sweeper
 from tests.imports.checker import check, letters
 from tests.imports.world import ignore
@@ -56,7 +56,7 @@ def test_many_deliveries_are_one_run(site: Site) -> None:
     job = site.job()
     with site.world.database.connect() as connection:
         for _ in range(19):
-            site.application.queue.wake(connection, job.job_id)
+            site.application.queue.wake(connection, job.job_id, JobType.IMPORT)
     assert site.entries() == ["todo"] * 20
     with site.working(), site.working():
         site.finished(job.job_id)

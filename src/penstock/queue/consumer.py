@@ -210,7 +210,7 @@ def _payload(entry: Entry) -> Payload | None:
         payload = msgspec.convert(entry.task_kwargs, Payload)
     except msgspec.ValidationError:
         return None
-    return payload if payload.version == VERSION else None
+    return payload if 1 <= payload.version <= VERSION else None
 
 
 async def _ended(*tasks: asyncio.Task[None]) -> None:

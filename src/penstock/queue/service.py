@@ -12,14 +12,16 @@ from penstock.database.connect import Database
 from penstock.database.migrate import holding_migration_lock
 from penstock.database.queries import load
 from penstock.database.sqlstates import translated
-from penstock.jobs.model import JobId
+from penstock.jobs.model import JobId, JobType
 from penstock.logs import get_logger
 
 Connection = psycopg.Connection[Any]
 SQL = load("penstock.queue", "queue.sql")
 
 QUEUE_NAME, TASK_NAME = "penstock", "penstock.run"
-VERSION = 1  # of an entry's payload: {"job_id", "version"}
+VERSION = 2  # the newest that is understood of an entry's payload: {"job_id", "version"}
+# The version that first knew jobs of this type: an older worker leaves the others to newer ones.
+_KNOWN_SINCE = {JobType.IMPORT: 1, JobType.EXPORT: 2}
 WORKER_SECONDS = 60  # a worker of the queue that was silent for so long is gone
 _SEARCH_PATH = "penstock, pg_temp"
 
@@ -48,15 +50,15 @@ class Queue:
         get_logger(__name__).info("queue brought up to date", applied=len(applied), newest=applied[-1] if applied else None)
         return applied
 
-    def wake(self, connection: Connection, job_id: JobId) -> None:
+    def wake(self, connection: Connection, job_id: JobId, type: JobType) -> None:  # noqa: A002 - what everybody calls it
         """Hand the job to whichever worker is free, once the caller's transaction commits; never if it does not."""
-        self.wake_all(connection, [job_id])
+        self.wake_all(connection, [job_id], type)
 
-    def wake_all(self, connection: Connection, job_ids: Collection[JobId]) -> None:
+    def wake_all(self, connection: Connection, job_ids: Collection[JobId], type: JobType) -> None:  # noqa: A002 - as above
+        """The same for several jobs of one type."""
         if job_ids:
-            connection.execute(
-                SQL["wake"], {"queue": QUEUE_NAME, "task": TASK_NAME, "version": VERSION, "job_ids": [str(job_id) for job_id in job_ids]}
-            )
+            values = {"queue": QUEUE_NAME, "task": TASK_NAME, "version": _KNOWN_SINCE[type], "job_ids": [str(job_id) for job_id in job_ids]}
+            connection.execute(SQL["wake"], values)
 
     def tidy(self, connection: Connection) -> int:
         """Remove entries that tell nothing any more, at most a thousand; how many."""

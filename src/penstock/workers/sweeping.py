@@ -1,8 +1,10 @@
 """Picking up what was dropped, from the ledger alone: whatever the queue says, an unfinished job comes to a worker again."""
 
+from collections import defaultdict
+
 from penstock.bootstrap import Application
-from penstock.imports.process import ProcessIdentity, is_gone, this_process
-from penstock.jobs.model import JobId
+from penstock.jobs.model import JobId, JobType
+from penstock.lifecycle.process import ProcessIdentity, is_gone, this_process
 from penstock.logs import get_logger
 from penstock.workers.turns import SQL, Connection, Turn, turn
 
@@ -24,10 +26,10 @@ class Sweeper:
 
     def _wake_dropped(self, connection: Connection) -> None:
         values = {"host": this_process().host, "pause_seconds": PAUSE_SECONDS}
-        rows = connection.execute(SQL["dropped"], values).fetchall()
-        dropped = [
-            JobId(str(job_id)) for job_id, host, pid, started, leased in rows if not leased or is_gone(ProcessIdentity(host, pid, started))
-        ]
-        if dropped:
-            self._application.queue.wake_all(connection, dropped)
-            get_logger(__name__).info("jobs that nobody worked on are queued again", jobs=dropped[:10], count=len(dropped))
+        dropped: dict[JobType, list[JobId]] = defaultdict(list)
+        for job_id, kind, host, pid, started, leased in connection.execute(SQL["dropped"], values).fetchall():
+            if not leased or is_gone(ProcessIdentity(host, pid, started)):
+                dropped[JobType(kind)].append(JobId(str(job_id)))
+        for kind, jobs in dropped.items():
+            self._application.queue.wake_all(connection, jobs, kind)
+            get_logger(__name__).info("jobs that nobody worked on are queued again", type=kind.value, jobs=jobs[:10], count=len(jobs))

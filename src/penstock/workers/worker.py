@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from penstock.bootstrap import Application
-from penstock.database.connect import pool_size
 from penstock.errors import HandedOverError, InvalidStateError, JobNotFoundError, LeaseLostError, PenstockError
 from penstock.imports.service import Progress
-from penstock.jobs.model import JobId, JobStatus
+from penstock.jobs.model import Job, JobId, JobStatus, JobType
 from penstock.logs import get_logger, log_context
 from penstock.queue.consumer import Consumer
 from penstock.workers.housekeeping import Housekeeping
 from penstock.workers.packing import Packing
+from penstock.workers.room import ExportRoom
 from penstock.workers.sweeping import Sweeper
 
 SWEEP_SECONDS = 30.0
@@ -25,18 +25,16 @@ _RETRY_SECONDS = 5.0
 _RESERVE_SECONDS = 1.0  # of the grace, for closing connections after the jobs
 
 
-def permits_of(import_workers: int) -> int:
-    """Pieces of importing work under way at once: what the pool's short operations and one for queue and upkeep leave of IMPORT_WORKERS."""
-    return max(1, import_workers - pool_size(import_workers) - 1)
-
-
 class Worker:
     """Carries queued jobs until told to stop. One for a process; not to be run twice."""
 
     def __init__(self, application: Application) -> None:
         settings = application.settings
         self._settings = settings
-        self._imports = application.imports.for_worker(permits_of(settings.import_workers))
+        self._lookup = application.jobs
+        self._imports = application.imports.for_worker(application.gate)
+        self._exports = application.exports
+        self._export_room = ExportRoom(application)
         self._handover = threading.Event()
         self._jobs = ThreadPoolExecutor(settings.job_concurrency, thread_name_prefix="penstock-job")
         self._upkeep = ThreadPoolExecutor(3, thread_name_prefix="penstock-upkeep")  # one for each kind
@@ -108,14 +106,9 @@ class Worker:
         """One delivery of a job. Whatever comes of it stands in the ledger; nothing is raised."""
         log = get_logger(__name__)
         try:
-            job = self._imports.run(
-                job_id,
-                progress=_unwatched,
-                cancel=threading.Event(),
-                handover=self._handover,
-                patient=False,
-                max_attempts=self._settings.max_job_attempts,
-            )
+            job = self._run(job_id)
+            if job is None:
+                return
         except HandedOverError:
             log.info("job handed over")
         except LeaseLostError as error:
@@ -128,8 +121,25 @@ class Worker:
             log.exception("attempt broke")
         else:
             level = log.warning if job.status is JobStatus.FAILED else log.info
-            level("job ended", status=job.status.value, processed=job.processed_rows, rejected=job.failed_rows, request_id=job.request_id)
-            self._packing.try_to_pack(job_id)
+            facts = {"rejected": job.failed_rows} if job.type is JobType.IMPORT else {}
+            level(
+                "job ended",
+                type=job.type.value,
+                status=job.status.value,
+                processed=job.processed_rows,
+                request_id=job.request_id,
+                **facts,
+            )
+            if job.type is JobType.IMPORT:
+                self._packing.try_to_pack(job_id)
+
+    def _run(self, job_id: JobId) -> Job | None:
+        """The finished job; None for an export that is put off. A cancel reaches it through the ledger."""
+        cancel, most = threading.Event(), self._settings.max_job_attempts
+        if self._lookup.get(job_id).type is JobType.EXPORT:
+            with self._export_room.place(job_id) as free:
+                return self._exports.run(job_id, cancel=cancel, handover=self._handover, max_attempts=most) if free else None
+        return self._imports.run(job_id, progress=_unwatched, cancel=cancel, handover=self._handover, patient=False, max_attempts=most)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         context = contextvars.copy_context()

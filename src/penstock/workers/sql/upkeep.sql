@@ -5,10 +5,10 @@ SELECT pg_try_advisory_xact_lock(%(turn)s)
 -- name: dropped
 -- Queued jobs that nobody works on and that no entry of the queue will bring to anybody. An attempt that could say why it ended is not
 -- followed at once: what ended it may last. One of this machine whose lease lives is shown too: its process may be gone.
-SELECT j.job_id, a.host, a.pid, a.process_started, coalesce(a.ended_at IS NULL AND a.lease_until > now(), false) AS leased
+SELECT j.job_id, j.type, a.host, a.pid, a.process_started, coalesce(a.ended_at IS NULL AND a.lease_until > now(), false) AS leased
 FROM penstock.jobs j
 LEFT JOIN LATERAL (SELECT * FROM penstock.attempts t WHERE t.job_id = j.job_id ORDER BY t.epoch DESC LIMIT 1) a ON true
-WHERE j.finished_at IS NULL AND j.queued AND j.type = 'IMPORT'
+WHERE j.finished_at IS NULL AND j.queued AND j.type IN ('IMPORT', 'EXPORT')
     AND (a.job_id IS NULL OR a.ended_at IS NOT NULL OR a.lease_until <= now() OR a.host = %(host)s)
     AND (a.failure IS NULL
         OR a.ended_at + least(%(pause_seconds)s * 2 ^ least(j.attempts - j.attempts_excused, 10), 900) * interval '1 second' < now())

@@ -1,0 +1,1 @@
+"""Records out of the database: one snapshot, in the form that was asked for, streamed or stored."""
