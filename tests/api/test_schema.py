@@ -1,5 +1,6 @@
 """The document and the server agree: requests made from the document get answers that it tells of, and never a 5xx."""
 
+import threading
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from penstock.bootstrap import Application
+from penstock.exports.wishes import wishes_of_query
 from tests.api.conftest import MakeJob
 from tests.support.serving import Served
 
@@ -87,12 +89,16 @@ def test_what_is_there_is_as_documented(
     failed = make_job("x@example.com", header="email")
     waiting = make_job("waiting@example.com,W", run=False)
     make_job("abc123,49.99,100", resource="products", header="id,price,stock")
+    exported, ordered = (here.exports.create(wishes_of_query(here.registry, [("resource", "users")])) for _ in range(2))
+    here.exports.run(exported.job_id, cancel=threading.Event())
     with here.database.connection() as connection:
         ((user,),) = connection.execute("SELECT id FROM users WHERE email = 'good@example.com'").fetchall()
     asked: list[tuple[str, dict[str, Any]]] = [
         *(("/v1/imports/{job_id}", {"job_id": job.job_id}) for job in (done, failed, waiting)),
         *((f"/v1/imports/{{job_id}}/{part}", {"job_id": job.job_id}) for part in ("errors", "rejected") for job in (done, failed, waiting)),
-        ("/v1/jobs/{job_id}", {"job_id": done.job_id}),
+        *(("/v1/jobs/{job_id}", {"job_id": job.job_id}) for job in (done, exported, ordered)),
+        *(("/v1/exports/{job_id}", {"job_id": job.job_id}) for job in (exported, ordered)),
+        *(("/v1/exports/{resource}/stream", {"resource": resource.name}) for resource in here.registry),
         *(("/v1/resources/{name}", {"name": resource.name}) for resource in here.registry),
         ("/v1/users/{record_id}", {"record_id": str(user)}),
         ("/{user_id}", {"user_id": str(user)}),
@@ -104,7 +110,12 @@ def test_what_is_there_is_as_documented(
         assert response.status_code == 200
         case.validate_response(response, checks=CHECKS)
     assert http.get("/v1/imports").json()["items"]
-    change = document["/v1/imports/{job_id}/cancel"]["POST"].Case(path_parameters={"job_id": waiting.job_id})
-    assert [change.call_and_validate(session=session, checks=CHECKS).status_code for _ in range(2)] == [200, 409]
-    again = document["/v1/imports/{job_id}/retry"]["POST"].Case(path_parameters={"job_id": waiting.job_id})
-    assert again.call_and_validate(session=session, checks=CHECKS).status_code == 202
+    for path in ("/v1/jobs", "/v1/imports"):
+        assert document[path]["GET"].Case().call_and_validate(session=session, checks=CHECKS).status_code == 200
+    for kind, job in (("imports", waiting), ("exports", ordered)):
+        change = document[f"/v1/{kind}/{{job_id}}/cancel"]["POST"].Case(path_parameters={"job_id": job.job_id})
+        assert [change.call_and_validate(session=session, checks=CHECKS).status_code for _ in range(2)] == [200, 409]
+        again = document[f"/v1/{kind}/{{job_id}}/retry"]["POST"].Case(path_parameters={"job_id": job.job_id})
+        assert again.call_and_validate(session=session, checks=CHECKS).status_code == 202
+    redirect = document["/v1/exports/{job_id}/download"]["GET"].Case(path_parameters={"job_id": exported.job_id})
+    assert redirect.call_and_validate(session=session, checks=CHECKS, allow_redirects=False).status_code == 307

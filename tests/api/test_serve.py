@@ -29,8 +29,9 @@ def _waiting_job(environment: dict[str, str], folder: Path, *, queued: bool = Fa
 
 
 def _waits_for_a_lock(database: str) -> bool:
+    waiting = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
     with psycopg.connect(database) as looking:
-        return looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+        return looking.execute(waiting).fetchone() is not None
 
 
 def _count(database: str, table: str) -> int:

@@ -5,6 +5,8 @@ conventions  what every request meets first: request id, prefixes, limits, heade
 problems     errors as problem+json, and as the document tells of them
 parameters   what a request may ask: ids, query parameters, cursors
 views        how jobs and resources are shown
-jobs, reports, events, resources, records, operations, document, receiving, storage_routes
+coding       which Content-Encoding an answer gets
+handing      what a thread makes, at the pace of the client that takes it
+jobs, reports, events, resources, records, operations, document, receiving, exports, export_streams, storage_routes
              the routes
 """

@@ -8,7 +8,19 @@ from litestar import Router
 from litestar.routes import HTTPRoute
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
-from penstock.api import document, jobs, operations, previewing, receiving, records, reports, resources, storage_routes
+from penstock.api import (
+    document,
+    export_streams,
+    exports,
+    jobs,
+    operations,
+    previewing,
+    receiving,
+    records,
+    reports,
+    resources,
+    storage_routes,
+)
 from penstock.api.conventions import Conventions
 from penstock.api.events import MOST_LISTENERS, Hub
 from penstock.api.health import Health
@@ -20,7 +32,16 @@ from penstock.bootstrap import Application
 MOST_BODY_BYTES = 1024 * 1024  # of a JSON request; routes that receive files have limits of their own
 MOST_REQUESTS = MOST_LISTENERS + 500
 
-_V1: list[Any] = [*jobs.ROUTES, *reports.ROUTES, *resources.ROUTES, *receiving.ROUTES, *previewing.ROUTES, *storage_routes.ROUTES]
+_V1: list[Any] = [
+    *jobs.ROUTES,
+    *reports.ROUTES,
+    *resources.ROUTES,
+    *receiving.ROUTES,
+    *previewing.ROUTES,
+    *export_streams.ROUTES,
+    *exports.ROUTES,
+    *storage_routes.ROUTES,
+]
 _ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
 
 
@@ -53,10 +74,9 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
     app.conventions = Conventions(
         app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app), stopping=stopping, public_url=application.settings.public_url
     )
-    imports = application.imports
     app.services = Services(
         application=application,
-        hub=Hub(imports.changes, imports.get, stopping=stopping),
+        hub=Hub(application.jobs.changes, application.jobs.get, stopping=stopping),
         health=Health(application),
         stopping=stopping,
     )

@@ -1,17 +1,21 @@
 """The body of a request as a stream within limits, and as JSON."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 from litestar.exceptions import InternalServerException
 
 from penstock.api.services import AnyRequest, services
-from penstock.errors import IncompleteBodyError, UsageError
+from penstock.errors import IncompleteBodyError, UnsupportedMediaTypeError, UsageError
 from penstock.intake.bodies import BodyLimits, bounded
+from penstock.intake.media import JSON, is_json, media_of
 
 MOST_JSON_BYTES = 1024 * 1024
+_PLAIN, _EXACT = msgspec.json.Decoder(dict[str, Any]), msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 async def body_of(request: AnyRequest, *, beyond_bytes: int = 0) -> AsyncIterator[bytes]:
@@ -22,16 +26,40 @@ async def body_of(request: AnyRequest, *, beyond_bytes: int = 0) -> AsyncIterato
             yield chunk
 
 
-async def json_of(request: AnyRequest) -> dict[str, Any]:
-    """A JSON request of at most 1 MiB. Raises UsageError, PayloadTooLargeError."""
+async def json_request(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]:
+    """As `json_of`, where nothing but JSON is taken. Raises UnsupportedMediaTypeError besides."""
+    content_type = request.headers.get("content-type")
+    if not is_json(content_type):  # first, since `media_of` would name what other addresses take besides
+        raise UnsupportedMediaTypeError(f"Content-Type must be {JSON} here.", allowed=[JSON])
+    media_of(content_type, request.headers.get("content-encoding"), format_given=None)
+    return await json_of(request, exact=exact)
+
+
+async def json_of(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]:
+    """A JSON request of at most 1 MiB. `exact`: fractions as Decimal, with their digits, and no key twice.
+
+    Raises UsageError, PayloadTooLargeError.
+    """
     settings = services(request).application.settings
     limits = BodyLimits(max_bytes=MOST_JSON_BYTES, idle_seconds=settings.upload_idle_seconds, total_seconds=settings.upload_idle_seconds)
     async with aclosing(_arriving(request)) as chunks:
         body = b"".join([chunk async for chunk in bounded(chunks, limits, content_length=_length(request))])
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        decoded = (_EXACT if exact else _PLAIN).decode(body)
+        if exact:
+            json.loads(body, object_pairs_hook=_refuse_repeated)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise UsageError("The body must be a JSON object.") from None
+    return decoded
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    """The last of two would count, and the first be ignored without a word."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise UsageError(f"The key {key[:100]!r} is given more than once.", key=key[:100])
+        seen.add(key)
 
 
 def _length(request: AnyRequest) -> int | None:

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from penstock.api.crossing import cross_site, unknown_host
 from penstock.api.leftover import Incoming
-from penstock.api.problems import ADDRESS, MEDIA_TYPE, REQUEST_ID, rendered
+from penstock.api.problems import ADDRESS, HEAD_ONLY, MEDIA_TYPE, REQUEST_ID, rendered
 from penstock.errors import HandedOverError, OverloadedError, PenstockError, UsageError
 from penstock.logs import get_logger, log_context
 
@@ -92,7 +92,7 @@ class Conventions:
             status = answer.status
             if not answer.head_answered:
                 # The head of the answer is out: what is left is to end without the last piece, so that nobody takes it for whole.
-                get_logger(__name__).error("the answer broke off", exc_info=error)
+                _log_broken_off(error)
                 raise
         finally:
             _access_line(method, self._route_of(scope), status or _CLIENT_GONE, time.perf_counter() - began)
@@ -171,7 +171,18 @@ def _rewritten(scope: HTTPScope) -> HTTPScope:
         scope["raw_path"] = scope["raw_path"].removeprefix(b"/api")
     if scope["method"] == "HEAD":
         scope["method"] = "GET"
+        scope["state"][HEAD_ONLY] = True
     return scope
+
+
+def _log_broken_off(error: Exception) -> None:
+    """What is foreseen needs no traceback."""
+    known = error if isinstance(error, PenstockError) else error.__cause__
+    log = get_logger(__name__)
+    if isinstance(known, PenstockError):
+        log.error("the answer broke off", code=known.code, reason=known.message)
+    else:
+        log.error("the answer broke off", exc_info=error)
 
 
 def _access_line(method: str, route: str, status: int, seconds: float) -> None:

@@ -14,11 +14,13 @@ from litestar.openapi.spec import Server, Tag
 from litestar.params import FromPath
 
 from penstock.api.examples import ERROR_RECORD, EXAMPLES
+from penstock.api.exports_document import TYPES as EXPORT_TYPES
 from penstock.api.problems import problems
 from penstock.api.reports import REJECTED_TYPES
 from penstock.api.resources import stored_schema
 from penstock.api.services import AnyRequest
 from penstock.errors import InvalidOptionError, RouteNotFoundError
+from penstock.formats.model import Format
 from penstock.resources.registry import Registry
 
 _DESCRIPTION = """Moves records in bulk into PostgreSQL, exactly: every good one lands once, every bad one comes back with its reason.
@@ -29,8 +31,9 @@ are refused. A `503` says in `Retry-After` when to try again."""
 _TAGS = {
     "imports": "Files into resources.",
     "uploads": "Files sent ahead of their import.",
+    "exports": "Records out of resources.",
     "jobs": "Work of every kind, and how it goes.",
-    "resources": "What can be imported.",
+    "resources": "What can be imported and exported.",
     "records": "Single records.",
     "operations": "For those who run the server.",
 }
@@ -60,6 +63,7 @@ def document(app: Litestar, registry: Registry, public_url: str | None) -> bytes
     # Two templates of one shape may not stand in a document; this one is for clients that know the second prefix anyway.
     schema["paths"]["/api" + _EARLIER] = schema["paths"].pop(_EARLIER)
     _describe_reports(schema)
+    _describe_exports(schema, registry)
     _describe_request_ids(schema)
     for name, example in EXAMPLES.items():
         schema["components"]["schemas"][name]["examples"] = [example]
@@ -85,6 +89,19 @@ def _describe_reports(schema: dict[str, Any]) -> None:
     _content(schema, "/v1/imports/{job_id}/errors")["content"] = errors
     rejected = {kind: {"schema": {"description": "The file's own format."}} for kind in REJECTED_TYPES.values()}
     _content(schema, "/v1/imports/{job_id}/rejected")["content"] = rejected
+
+
+def _describe_exports(schema: dict[str, Any], registry: Registry) -> None:
+    """The names of the resources, and the media types of a stream."""
+    names = {"type": "string", "enum": list(registry.names)}
+    for path in ("/v1/exports", "/v1/exports/{resource}/stream"):
+        operation = schema["paths"][path]["get"]
+        next(each for each in operation["parameters"] if each["name"] == "resource")["schema"].update(names)
+        records: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in EXPORT_TYPES.values()}
+        records[EXPORT_TYPES[Format.JSON]] = {"schema": {"type": "array", "items": {"type": "object"}}}
+        operation["responses"]["200"]["content"] = records
+    body = schema["paths"]["/v1/exports"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body["properties"]["resource"].update(names)
 
 
 def _content(schema: dict[str, Any], path: str) -> dict[str, Any]:

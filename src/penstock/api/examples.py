@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from penstock.api.views import JobCreated, JobLinks, JobList, JobView
-from penstock.jobs.model import ErrorSummary, JobStatus, JobType, Mode
+from penstock.api.views import ExportCreated, ExportLinks, ExportView, ImportCreated, ImportLinks, ImportList, ImportView, JobList
+from penstock.jobs.model import ErrorSummary, JobStatus, Mode
 
 _ID = "0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f"
 _BASE = f"https://penstock.example.com/v1/imports/{_ID}"
 _BEGAN, _ENDED = datetime(2026, 3, 2, 9, 30, tzinfo=UTC), datetime(2026, 3, 2, 9, 30, 4, tzinfo=UTC)
-_LINKS = JobLinks(
+_LINKS = ImportLinks(
     self=_BASE,
     errors=f"{_BASE}/errors",
     rejected=f"{_BASE}/rejected",
@@ -29,9 +29,8 @@ ERROR_RECORD = {
     "message": "email must be a valid e-mail address",
     "record": {"email": "foo@bar", "name": "Foo"},
 }
-_JOB = JobView(
+_IMPORT = ImportView(
     job_id=_ID,
-    type=JobType.IMPORT,
     resource="users",
     status=JobStatus.COMPLETED,
     mode=Mode.UPSERT,
@@ -72,10 +71,53 @@ _JOB = JobView(
     request_id="0f6a2c5e8b9d4c1fa3e7d2b4c6a8e0f1",
     links=_LINKS,
 )
-_CREATED = JobCreated(job_id=_ID, type=JobType.IMPORT, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_LINKS)
-_LIST = JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")
+_CREATED = ImportCreated(job_id=_ID, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_LINKS)
+_EXPORT_LINKS = ExportLinks(
+    self=_BASE.replace("imports", "exports"),
+    events=_LINKS.events,
+    download=_BASE.replace("imports", "exports") + "/download",
+    cancel=_BASE.replace("imports", "exports") + "/cancel",
+    retry=_BASE.replace("imports", "exports") + "/retry",
+)
+_EXPORT = ExportView(
+    job_id=_ID,
+    resource="users",
+    status=JobStatus.COMPLETED,
+    format="csv",
+    fields=["id", "email", "created_at"],
+    filters={"role": "admin", "created_at[gte]": "2026-01-01T00:00:00Z"},
+    compression="gzip",
+    spreadsheet=False,
+    total_rows=1_000,
+    processed_rows=1_000,
+    progress=1.0,
+    rows_per_second=250_000.0,
+    eta_seconds=None,
+    attempts=1,
+    file_name="users.csv.gz",
+    size_bytes=40_000,
+    sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    download_url="https://penstock.example.com/v1/storage/exports/...",
+    expires_at=datetime(2026, 3, 9, 9, 30, 4, tzinfo=UTC),
+    error=None,
+    created_at=_BEGAN,
+    started_at=_BEGAN,
+    updated_at=_ENDED,
+    finished_at=_ENDED,
+    request_id="0f6a2c5e8b9d4c1fa3e7d2b4c6a8e0f1",
+    links=_EXPORT_LINKS,
+)
+_ORDERED = ExportCreated(job_id=_ID, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_EXPORT_LINKS)
+_NEXT = "MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA"
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
     msgspec.json.encode(
-        {"JobView": _JOB, "JobCreated": _CREATED, "JobList": JobList(items=[_JOB], next="MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA")}
+        {
+            "ImportView": _IMPORT,
+            "ImportCreated": _CREATED,
+            "ImportList": ImportList(items=[_IMPORT], next=_NEXT),
+            "ExportView": _EXPORT,
+            "ExportCreated": _ORDERED,
+            "JobList": JobList(items=[_EXPORT, _IMPORT], next=_NEXT),
+        }
     )
 )

@@ -11,35 +11,38 @@ from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from penstock.api.events import COMMENT_SECONDS
+from penstock.api.kinds import import_of
 from penstock.api.parameters import PER_PAGE, Cursor, JobIdPath, Limit, decoded_cursor, job_id_of
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, Services, base_url, services
-from penstock.api.views import JobList, JobView, job_view, list_view
+from penstock.api.views import AnyJobView, ImportList, ImportView, JobList, import_list, import_view, job_list, job_view
 from penstock.errors import InvalidIdError, InvalidOptionError, InvalidStateError, JobNotFoundError, StorageUnavailableError, UsageError
-from penstock.jobs.model import Job, JobStatus
+from penstock.jobs.model import Job, JobStatus, JobType
 
 _OF_LIST = problems(UsageError, InvalidOptionError)
 _OF_JOB = problems(UsageError, InvalidOptionError, InvalidIdError, JobNotFoundError, StorageUnavailableError)
 _OF_CHANGE = problems(UsageError, InvalidOptionError, InvalidIdError, JobNotFoundError, InvalidStateError, StorageUnavailableError)
 Status = Annotated[JobStatus | None, QueryParameter(description="Only jobs in this state.", required=False)]
+OfType = Annotated[JobType | None, QueryParameter(name="type", description="Only jobs of this kind.", required=False)]
 OfResource = Annotated[str | None, QueryParameter(description="Only jobs of this resource.", required=False)]
 
 
-def _list(request: AnyRequest, status: JobStatus | None, resource: str | None, limit: int, cursor: str | None) -> JobList:
+def _page(
+    request: AnyRequest, *, kind: JobType | None, status: JobStatus | None, resource: str | None, limit: int, cursor: str | None
+) -> tuple[list[Job], str | None]:
     application = services(request).application
     if resource is not None and resource not in application.registry.names:
         names = list(application.registry.names)
         raise InvalidOptionError(
             f"There is no resource {resource[:100]!r}; there are {', '.join(names)}.", resource=resource, allowed=names
         )
-    jobs, following = application.imports.list(
-        status=status.value if status else None, resource=resource, limit=limit, cursor=decoded_cursor(cursor)
+    return application.jobs.list(
+        type=kind, status=status.value if status else None, resource=resource, limit=limit, cursor=decoded_cursor(cursor)
     )
-    return list_view(application, jobs, following, base_url(request))
 
 
-def _show(request: AnyRequest, job: Job) -> JobView:
-    return job_view(services(request).application, job, base_url(request))
+def _show(request: AnyRequest, job: Job) -> ImportView:
+    return import_view(services(request).application, job, base_url(request))
 
 
 @get(
@@ -52,8 +55,9 @@ def _show(request: AnyRequest, job: Job) -> JobView:
 )
 def list_imports(
     request: AnyRequest, status: Status = None, resource: OfResource = None, limit: Limit = PER_PAGE, cursor: Cursor = None
-) -> JobList:
-    return _list(request, status, resource, limit, cursor)
+) -> ImportList:
+    jobs, following = _page(request, kind=JobType.IMPORT, status=status, resource=resource, limit=limit, cursor=cursor)
+    return import_list(services(request).application, jobs, following, base_url(request))
 
 
 @get(
@@ -65,19 +69,27 @@ def list_imports(
     sync_to_thread=True,
 )
 def list_jobs(
-    request: AnyRequest, status: Status = None, resource: OfResource = None, limit: Limit = PER_PAGE, cursor: Cursor = None
+    request: AnyRequest,
+    *,
+    kind: OfType = None,
+    status: Status = None,
+    resource: OfResource = None,
+    limit: Limit = PER_PAGE,
+    cursor: Cursor = None,
 ) -> JobList:
-    return _list(request, status, resource, limit, cursor)
+    jobs, following = _page(request, kind=kind, status=status, resource=resource, limit=limit, cursor=cursor)
+    return job_list(services(request).application, jobs, following, base_url(request))
 
 
 @get("/imports/{job_id:str}", operation_id="get_import", tags=["imports"], summary="An import", responses=_OF_JOB, sync_to_thread=True)
-def get_import(request: AnyRequest, job_id: JobIdPath) -> JobView:
-    return _show(request, services(request).application.imports.get(job_id_of(job_id)))
+def get_import(request: AnyRequest, job_id: JobIdPath) -> ImportView:
+    return _show(request, import_of(services(request).application, job_id))
 
 
 @get("/jobs/{job_id:str}", operation_id="get_job", tags=["jobs"], summary="A job", responses=_OF_JOB, sync_to_thread=True)
-def get_job(request: AnyRequest, job_id: JobIdPath) -> JobView:
-    return _show(request, services(request).application.imports.get(job_id_of(job_id)))
+def get_job(request: AnyRequest, job_id: JobIdPath) -> AnyJobView:
+    application = services(request).application
+    return job_view(application, application.jobs.get(job_id_of(job_id)), base_url(request))
 
 
 @post(
@@ -91,8 +103,9 @@ def get_job(request: AnyRequest, job_id: JobIdPath) -> JobView:
     responses=_OF_CHANGE,
     sync_to_thread=True,
 )
-def cancel_import(request: AnyRequest, job_id: JobIdPath) -> JobView:
-    return _show(request, services(request).application.imports.cancel(job_id_of(job_id)))
+def cancel_import(request: AnyRequest, job_id: JobIdPath) -> ImportView:
+    application = services(request).application
+    return _show(request, application.imports.cancel(import_of(application, job_id).job_id))
 
 
 @post(
@@ -106,8 +119,9 @@ def cancel_import(request: AnyRequest, job_id: JobIdPath) -> JobView:
     responses=_OF_CHANGE,
     sync_to_thread=True,
 )
-def retry_import(request: AnyRequest, job_id: JobIdPath) -> JobView:
-    return _show(request, services(request).application.imports.retry(job_id_of(job_id)))
+def retry_import(request: AnyRequest, job_id: JobIdPath) -> ImportView:
+    application = services(request).application
+    return _show(request, application.imports.retry(import_of(application, job_id).job_id))
 
 
 @get(
@@ -125,7 +139,7 @@ def retry_import(request: AnyRequest, job_id: JobIdPath) -> JobView:
 async def follow_job(request: AnyRequest, job_id: JobIdPath) -> Stream:
     here = services(request)
     here.hub.check_room()
-    job = await asyncio.to_thread(here.application.imports.get, job_id_of(job_id))
+    job = await asyncio.to_thread(here.application.jobs.get, job_id_of(job_id))
     events = _events(here, job, base_url(request))
     return Stream(events, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 

@@ -10,6 +10,7 @@ from penstock.api.problems import REQUEST_ID
 from penstock.api.services import AnyRequest, services
 from penstock.bootstrap import Application
 from penstock.errors import DatabaseError, EmptyFileError, PenstockError
+from penstock.exports.model import ExportWishes
 from penstock.idempotency import Replay, Reservation, fingerprint, parse_key, renewing
 from penstock.imports.ledger import Connection
 from penstock.intake.model import ReceivedFile
@@ -33,24 +34,55 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Read = Callable[[bool], Awaitable[Order]]  # whether to store what is read
+Make = Callable[[Reservation | None], Awaitable[Job]]
 
 
 async def job_of(request: AnyRequest, route: str, parameters: Mapping[str, Any], read: Read) -> tuple[Job, bool]:
-    """The job, and whether it was made now. `parameters` is what is known of the request before its body.
+    """The import's job, and whether it was made now. `parameters` is what is known of the request before its body.
 
     Raises IdempotencyError and whatever `read` and the services raise; then there is no job, no file, and the key is free again.
+    """
+
+    async def make(reservation: Reservation | None) -> Job:
+        return await _made(request, await read(True), reservation)
+
+    async def digest() -> str:
+        return (await read(False)).body
+
+    return await once(request, route, parameters, make, digest)
+
+
+async def export_of_wishes(request: AnyRequest, route: str, wishes: ExportWishes) -> tuple[Job, bool]:
+    """The export's job, and whether it was made now. Raises IdempotencyError and whatever the services raise."""
+
+    async def make(reservation: Reservation | None) -> Job:
+        return await asyncio.to_thread(_create_export, application, wishes, reservation, request.scope["state"][REQUEST_ID])
+
+    async def digest() -> str:
+        return ""
+
+    application = services(request).application
+    return await once(request, route, msgspec.to_builtins(wishes), make, digest)
+
+
+async def once(
+    request: AnyRequest, route: str, parameters: Mapping[str, Any], make: Make, digest: Callable[[], Awaitable[str]]
+) -> tuple[Job, bool]:
+    """What `make` makes, or what the same request with the same Idempotency-Key has made before.
+
+    `make` completes the reservation in its job's transaction; `digest` is that of what the body brings beside `parameters`.
     """
     application = services(request).application
     key = parse_key(",".join(request.headers.getall("idempotency-key", [])) or None)
     if key is None:
-        return await _made(request, await read(True), None), True
+        return await make(None), True
     begun = await asyncio.to_thread(application.idempotency.begin, ANYBODY, route, key, fingerprint(parameters))
     if isinstance(begun, Replay):
-        begun.check((await read(False)).body)
-        return await asyncio.to_thread(application.imports.get, begun.job_id), False
+        begun.check(await digest())
+        return await asyncio.to_thread(application.jobs.get, begun.job_id), False
     try:
         async with renewing(application.idempotency, begun):
-            return await _made(request, await read(True), begun), True
+            return await make(begun), True
     except BaseException:
         await asyncio.shield(asyncio.to_thread(_released, application, begun))
         raise
@@ -92,6 +124,14 @@ def _create(application: Application, order: Order, reservation: Reservation | N
         queued=True,
         within=within,
     )
+
+
+def _create_export(application: Application, wishes: ExportWishes, reservation: Reservation | None, request_id: str) -> Job:
+    def within(connection: Connection, job_id: JobId) -> None:
+        if reservation is not None:
+            application.idempotency.complete(connection, reservation, "", job_id)
+
+    return application.exports.create(wishes, request_id=request_id, principal=ANYBODY, within=within)
 
 
 def discarded(application: Application, file: ReceivedFile) -> None:

@@ -6,6 +6,7 @@ import difflib
 import re
 from enum import Enum
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -56,7 +57,11 @@ def decoded_cursor(text: str | None) -> str | None:
 
 
 async def refuse_unknown_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: a parameter that the route does not know, or that is given twice, is never ignored. Raises InvalidOptionError."""
+    """A guard: a parameter that the route does not know, or that is given twice, is never ignored. Raises InvalidOptionError.
+
+    Nor is what is no UTF-8, whatever the route.
+    """
+    _check_encoding(connection)
     if handler.opt.get(ANY_QUERY):
         return
     known = sorted(_query_parameters(handler))
@@ -69,6 +74,16 @@ async def refuse_unknown_query(connection: ASGIConnection[Any, Any, Any, Any], h
             raise InvalidOptionError(f"There is no parameter {name[:100]!r}; {there}.{hint}", parameter=name[:100], allowed=known)
         if given.count(name) > 1:
             raise InvalidOptionError(f"The parameter {name} is given more than once.", parameter=name)
+
+
+def _check_encoding(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Litestar would put U+FFFD where the bytes are wrong, and another value would be looked for: `%ba%` is a byte and a percent sign."""
+    try:
+        unquote_to_bytes(connection.scope["query_string"]).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidOptionError(
+            f"The address has %{error.object[error.start]:02X} where no character of UTF-8 is. A percent sign itself is written %25."
+        ) from None
 
 
 def allowed(request: Request[Any, Any, Any], name: str) -> str | None:

@@ -17,6 +17,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 from penstock.api.parameters import allowed, written
 from penstock.errors import (
     DatabaseUnavailableError,
+    ExportTimeoutError,
     HandedOverError,
     IdempotencyInProgressError,
     MethodNotAllowedError,
@@ -30,7 +31,8 @@ from penstock.errors import (
 from penstock.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
-REQUEST_ID, ADDRESS = "request_id", "address"  # in the scope's state: the path as the client wrote it
+# In the scope's state; ADDRESS is the path as the client wrote it, and HEAD_ONLY is there where a GET's body is not wanted.
+REQUEST_ID, ADDRESS, HEAD_ONLY = "request_id", "address", "head_only"
 # Seconds after which it is worth another try.
 _RETRY_AFTER = {
     DatabaseUnavailableError: 5,
@@ -44,6 +46,7 @@ _OUTAGES: dict[type[PenstockError], str] = {
     StorageUnavailableError: "The storage cannot be reached at the moment. Try again in a few seconds.",
     HandedOverError: "The server is stopping. Try again in a few seconds.",
 }
+_NOTHING_TO_HIDE = (OverloadedError, ExportTimeoutError, UsageError)  # of a 5xx: the server says so itself, and nothing of what lies inside
 _UNFORESEEN = "Something unforeseen happened, and it was logged. Give the request id to whoever runs the server: {request_id}"
 
 
@@ -123,10 +126,10 @@ def _problem(error: PenstockError | None, path: str, request_id: str) -> tuple[i
 
 
 def _told(error: PenstockError | None, request_id: str) -> tuple[str, dict[str, Any]]:
-    """What a client may know. A 5xx shows nothing of hosts, folders or statements; an overload has nothing to hide."""
+    """What a client may know. A 5xx shows nothing of hosts, folders or statements."""
     if error is None:
         return _UNFORESEEN.format(request_id=request_id), {}
-    if error.http_status >= HTTP_500_INTERNAL_SERVER_ERROR and not isinstance(error, OverloadedError):
+    if error.http_status >= HTTP_500_INTERNAL_SERVER_ERROR and not isinstance(error, _NOTHING_TO_HIDE):
         return _OUTAGES.get(type(error), _UNFORESEEN.format(request_id=request_id)), {}
     return _text(error.message), {name: _text(fact) if isinstance(fact, str) else fact for name, fact in error.details.items()}
 
@@ -143,6 +146,8 @@ def _retry_after(error: PenstockError | None) -> dict[str, str]:
 
 def _log(known: PenstockError | None, error: Exception) -> None:
     log = get_logger(__name__)
+    if isinstance(known, UsageError):
+        return  # the access line says it
     if isinstance(known, OverloadedError):
         log.warning("overloaded", reason=known.message)
     elif type(known) in _OUTAGES:

@@ -9,13 +9,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
 from penstock.api import reading
-from penstock.api.bodies import json_of
+from penstock.api.bodies import json_of, json_request
 from penstock.api.ordering import Order, job_of
 from penstock.api.parameters import ANY_QUERY
 from penstock.api.problems import problems
 from penstock.api.receiving_document import ImportOperation, SourceImportOperation, UploadOperation
 from penstock.api.services import AnyRequest, base_url, services
-from penstock.api.views import JobCreated, created_view
+from penstock.api.views import ImportCreated, import_created
 from penstock.errors import (
     BodyTimeoutError,
     DownloadFailedError,
@@ -37,7 +37,7 @@ from penstock.errors import (
     UploadNotFoundError,
     UsageError,
 )
-from penstock.intake.media import JSON, MULTIPART, media_of
+from penstock.intake.media import MULTIPART, media_of
 from penstock.intake.paths import check_ending
 from penstock.intake.wishes import wishes_of
 from penstock.jobs.model import Job
@@ -96,12 +96,12 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
     "file is whole and stored; follow the job to see how its records fare.",
     status_code=202,
     response_description="The job, which waits for a worker.",
-    responses={200: ResponseSpec(JobCreated, generate_examples=False, description=_FIRST), **_OF_IMPORTS},
+    responses={200: ResponseSpec(ImportCreated, generate_examples=False, description=_FIRST), **_OF_IMPORTS},
     opt={ANY_QUERY: True},
     request_max_body_size=None,
     operation_class=ImportOperation,
 )
-async def create_import(request: AnyRequest) -> Response[JobCreated]:
+async def create_import(request: AnyRequest) -> Response[ImportCreated]:
     query = reading.query_of(request)
     media = media_of(request.headers.get("content-type"), request.headers.get("content-encoding"), format_given=query.get("format"))
     if media.type == MULTIPART:
@@ -115,7 +115,7 @@ async def create_import(request: AnyRequest) -> Response[JobCreated]:
     else:
         reading.refuse_query(query)
         job, made = await _from_source(request, _ROUTE, await json_of(request))
-    return Response(created_view(job, base_url(request)), status_code=202 if made else 200)
+    return Response(import_created(job, base_url(request)), status_code=202 if made else 200)
 
 
 @post(
@@ -133,7 +133,7 @@ async def import_source_path(
     request: AnyRequest, resource: Annotated[str, PathParameter(description="What the records are.")]
 ) -> Response[Queued]:
     services(request).application.registry.get(resource)
-    given = await _json_body(request)
+    given = await json_request(request)
     if not isinstance(path := given.get("source_path"), str):
         raise InvalidSourceError("source_path must be the path of a file below the server's import folder.")
     check_ending(path)
@@ -158,7 +158,7 @@ async def import_source_path(
 )  # fmt: skip
 async def create_upload(request: AnyRequest) -> UploadOffer:
     application = services(request).application
-    given = await _json_body(request)
+    given = await json_request(request)
     if unknown := sorted(given.keys() - {"filename", "resource"}):
         raise InvalidOptionError(f"There is no option {unknown[0][:100]!r}; there are filename, resource.", option=unknown[0][:100])
     filename, resource = given.get("filename"), given.get("resource")
@@ -178,13 +178,6 @@ async def create_upload(request: AnyRequest) -> UploadOffer:
         headers=link.headers,
         expires_at=link.expires_at.isoformat().replace("+00:00", "Z"),
     )
-
-
-async def _json_body(request: AnyRequest) -> dict[str, Any]:
-    media = media_of(request.headers.get("content-type"), request.headers.get("content-encoding"), format_given=None)
-    if media.type != JSON:
-        raise UnsupportedMediaTypeError(f"Content-Type must be {JSON} here.", allowed=[JSON])
-    return await json_of(request)
 
 
 async def _from_source(request: AnyRequest, route: str, given: dict[str, Any], resource: str | None = None) -> tuple[Job, bool]:

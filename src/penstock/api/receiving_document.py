@@ -51,7 +51,7 @@ _SOURCES = {
     "source_path": Schema(type=_TEXT, description="A file below the server's IMPORT_BASE_DIR.", examples=["daily/users.csv"]),
     "file_url": Schema(type=_TEXT, format=OpenAPIFormat.URI, description="The server fetches it; only from the public internet."),
 }
-_KEY = Parameter(
+KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
     schema=Schema(type=_TEXT, min_length=1, max_length=255),
@@ -99,7 +99,7 @@ class ImportOperation(Operation):
             **_raw(),
         }
         self.request_body = RequestBody(content=content, required=True)
-        self.parameters = [*(self.parameters or []), _KEY, *_query(required=True)]
+        self.parameters = [*(self.parameters or []), KEY, *_query(required=True)]
 
 
 @dataclass
@@ -120,7 +120,7 @@ class SourceImportOperation(Operation):
         media = _object({"source_path": _SOURCES["source_path"], **_SIMPLE, **_AS_JSON}, ["source_path"])
         media.example = {"source_path": "users_data.json"}
         self.request_body = RequestBody(content={JSON: media}, required=True)
-        self.parameters = [*(self.parameters or []), _KEY]
+        self.parameters = [*(self.parameters or []), KEY]
 
 
 @dataclass

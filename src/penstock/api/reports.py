@@ -7,7 +7,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from penstock.api.parameters import JobIdPath, job_id_of
+from penstock.api.kinds import import_of
+from penstock.api.parameters import JobIdPath
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, services
 from penstock.api.streaming import download
@@ -39,9 +40,9 @@ def _file(description: str) -> ResponseSpec:
     sync_to_thread=True,
 )
 def list_errors(request: AnyRequest, job_id: JobIdPath, form: ErrorsFormat = ReportFormat.NDJSON) -> Stream:
-    imports = services(request).application.imports
-    job = imports.get(job_id_of(job_id))
-    pieces = encoded(imports.errors(job.job_id), form)
+    application = services(request).application
+    job = import_of(application, job_id)
+    pieces = encoded(application.imports.errors(job.job_id), form)
     return download(pieces, media_type=form.media_type, name=f"{job.job_id}-errors.{form}")
 
 
@@ -57,10 +58,10 @@ def list_errors(request: AnyRequest, job_id: JobIdPath, form: ErrorsFormat = Rep
     sync_to_thread=True,
 )
 def get_rejected(request: AnyRequest, job_id: JobIdPath) -> Stream:
-    imports = services(request).application.imports
-    job = imports.get(job_id_of(job_id))
+    application = services(request).application
+    job = import_of(application, job_id)
     form = job.format or "ndjson"
-    return download(imports.rejected(job.job_id), media_type=REJECTED_TYPES[form], name=f"{job.job_id}-rejected.{form}")
+    return download(application.imports.rejected(job.job_id), media_type=REJECTED_TYPES[form], name=f"{job.job_id}-rejected.{form}")
 
 
 ROUTES = [list_errors, get_rejected]

@@ -10,6 +10,7 @@ from msgspec import Meta
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, services
 from penstock.errors import InvalidOptionError, UnknownResourceError
+from penstock.resources.describing import FilterDescription, filters_of
 from penstock.resources.model import Field, FieldType, Resource
 
 NamePath = Annotated[str, PathParameter(description="The name of a resource.")]
@@ -44,6 +45,10 @@ class ResourceView(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, dict[str, Any]]
     references: list[ReferenceView]
     rules: Annotated[list[dict[str, str]], Meta(description="Rules over several fields: code, field and what it says.")]
+    filters: Annotated[
+        list[FilterDescription],
+        Meta(description="Filters of exports by a word of their own; `fields` are those that a value is compared with."),
+    ]
 
 
 class ResourceList(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +70,7 @@ def resource_view(resource: Resource) -> ResourceView:
         fields={field.name: field_schema(field) for field in resource.fields} | children,
         references=[ReferenceView(field=each.field, resource=each.resource, alias=each.alias) for each in resource.references],
         rules=[{"code": rule.code, "field": rule.field, "message": rule.message} for rule in resource.rules],
+        filters=filters_of(resource),
     )
 
 
@@ -134,7 +140,7 @@ def list_resources(request: AnyRequest) -> ResourceList:
     "/resources/{name:str}",
     operation_id="get_resource",
     tags=["resources"],
-    summary="A resource: fields, rules, keys, references",
+    summary="A resource: fields, rules, keys, references, filters",
     responses=problems(InvalidOptionError, UnknownResourceError),
     sync_to_thread=False,
 )
