@@ -28,7 +28,7 @@ class Outcome:
 
     @property
     def lines(self) -> list[Any]:
-        return [msgspec.json.decode(line) for line in self.out.splitlines()]
+        return [msgspec.json.decode(line) for line in self.out.split("\n") if line]
 
 
 Command = Callable[..., Outcome]

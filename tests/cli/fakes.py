@@ -158,9 +158,16 @@ class FakeImports:
         return found[0]
 
     def list(
-        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        type: JobType | None = None,  # noqa: A002 - the service's
+        status: str | None = None,
+        resource: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
         found = [j for j in self.jobs.values() if status in (None, j.status.value) and resource in (None, j.resource)]
+        found = [j for j in found if type in (None, j.type)]
         found.sort(key=lambda j: j.created_at, reverse=True)
         start = int(cursor or 0)
         return found[start : start + limit], str(start + limit) if len(found) > start + limit else None

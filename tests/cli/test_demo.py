@@ -1,6 +1,7 @@
 """The commands on a real database: the samples are reported exactly as their manifest says, and the demo holds them to it."""
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -35,15 +36,29 @@ def test_the_rejected_records_come_back_in_their_own_format(run_penstock: Pensto
 
 
 def test_the_demo_works_twice(run_penstock: Penstock, database: str) -> None:
-    """It writes, imports, explains, imports again, counts; and nothing is in its way the second time."""
+    """It writes, imports, explains, imports again, exports, imports that, counts; and nothing is in its way the second time."""
     env = {"DATABASE_URL": database}
     for _ in range(2):
         done = run_penstock("demo", "--scale", "0.02", env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "unchanged; 0 new" in done.stdout
+        assert done.stdout.count("imported again: all ") == 2
+        assert "id,email,name" in done.stdout
         assert "Try next" in done.stdout
-    job = json.loads(run_penstock("jobs", "--limit", "1", "--json", env=env).stdout)["items"][0]
-    assert f"{job['failed_rows']} rejected as before" in done.stdout
+    jobs = json.loads(run_penstock("jobs", "--limit", "3", "--json", env=env).stdout)["items"]
+    assert [job["failed_rows"] for job in jobs[:2]] == [0, 0]  # of what was exported
+    assert f"{jobs[2]['failed_rows']} rejected as before" in done.stdout
+
+
+def test_what_the_demo_says_to_try_works_as_printed(run_penstock: Penstock, database: str, tmp_path: Path) -> None:
+    """The export of it, to a standard output that holds its records."""
+    env = {"DATABASE_URL": database}
+    shown = run_penstock("demo", "--scale", "0.02", env=env).stdout
+    [line] = [line for line in shown.splitlines() if "penstock export" in line]
+    done = run_penstock(*shlex.split(line.partition("penstock ")[2]), env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("email,name,created_at\n")
+    assert len(done.stdout.splitlines()) > 1
 
 
 def test_doctor_and_migrate_on_a_good_database(run_penstock: Penstock, empty_database: str) -> None:

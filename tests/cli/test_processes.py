@@ -199,19 +199,25 @@ def test_help_imports_nothing_costly(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True, timeout=PATIENCE_SECONDS)
     assert done.stdout.endswith("0 []\n")
-    commands = ("import", "jobs", "job", "errors", "cancel", "resources", "migrate", "doctor", "sample", "demo", "version")
+    commands = ("import", "export", "jobs", "job", "errors", "cancel", "resources", "migrate", "doctor", "sample", "demo", "version")
     assert all(f"\n  {name} " in done.stdout for name in commands)
 
 
 _SERVERS_ONLY = {"litestar", "granian", "procrastinate", "httpx", "obstore", "multipart"}
+_EXPORTS_ONLY = {"adbc_driver_manager", "adbc_driver_postgresql"}
 
 
-@pytest.mark.parametrize("arguments", [["import", "--help"], ["import", "users", "users.csv"], ["jobs"], ["errors", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["import", "--help"], ["import", "users", "users.csv"], ["jobs"], ["errors", "--help"], ["export", "users", "out.csv"]]
+)
 def test_what_works_here_imports_nothing_of_servers(users_csv: Path, database: str, tmp_path: Path, arguments: list[str]) -> None:
-    """A local import starts in half a second; the libraries of servers and clients would take as long again."""
+    """A local import starts in half a second; the libraries of servers and clients would take as long again. Nor does it load what exports
+    read with.
+    """
+    absent = _SERVERS_ONLY if arguments[0] == "export" else _SERVERS_ONLY | _EXPORTS_ONLY
     code = (
         f"import sys; from penstock.cli.main import run; status = run({arguments!r});"
-        f"print(status, sorted({_SERVERS_ONLY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+        f"print(status, sorted({absent!r} & {{name.partition('.')[0] for name in sys.modules}}))"
     )
     env = environment(tmp_path, DATABASE_URL=database)
     done = subprocess.run(

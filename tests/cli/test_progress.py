@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from penstock.cli.progress import LINE_EVERY_SECONDS, Bar, Lines, Pace, Sent, Silent, view_for
+from penstock.cli.progress import LINE_EVERY_SECONDS, Bar, Given, Lines, Pace, Sent, Silent, view_for
 from penstock.cli.terminal import clean, duration, size
 from penstock.imports.service import Progress
 from penstock.jobs.model import JobId
@@ -73,6 +73,27 @@ def test_what_is_sent_has_bytes_and_no_rows() -> None:
         bar(sent)
         Console(file=out, width=160).print(bar.render())
         assert "rows" not in out.getvalue()
+
+
+def test_an_export_has_records_or_bytes() -> None:
+    """Of how many, and the time that is left, where they were counted; of a server's nobody knows, and bytes have a speed."""
+    for given, shown in (
+        (Given(500, 1000, 2_000_000), "users.csv: 50%, 500 of 1,000 rows, 100 rows/s, 2.0 MB, 5.0 s left"),
+        (Given(500, None, 2_000_000), "users.csv: 500 rows, 100 rows/s, 2.0 MB"),
+        (Given(None, None, 2_000_000), "users.csv: 2.0 MB, 400.0 kB/s"),
+        (Given(500, 1000, None), "users.csv: 50%, 500 of 1,000 rows, 100 rows/s, 5.0 s left"),
+        (Given(0, 0, 10), "users.csv: 0%, 0 of 0 rows, 0 rows/s, 10 B"),
+    ):
+        clock, out = Clock(), io.StringIO()
+        lines = Lines(Console(file=out, width=160), "users.csv", clock)
+        lines(Given(*(None if fact is None else 0 for fact in (given.rows, given.total_rows, given.processed_bytes))))
+        clock.now += LINE_EVERY_SECONDS
+        lines(given)
+        assert out.getvalue() == shown + "\n"
+        bar = Bar(Console(file=out, width=160), "users.csv", clock)
+        bar(given)
+        Console(file=out, width=160).print(bar.render())
+        assert ("%" in out.getvalue().split("\n", 1)[1]) is (given.total_rows is not None)
 
 
 def test_the_bar_fits_any_terminal() -> None:

@@ -34,9 +34,12 @@ class Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
     def body(self) -> bytes:
-        """The whole body, whichever way its length is told."""
+        """The whole body, whichever way its length is told. Raises EOFError for one that is cut."""
         if (length := self.headers.get("Content-Length")) is not None:
-            return self.rfile.read(int(length))
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                raise EOFError
+            return body
         whole = b""
         while size := int(self.rfile.readline(), 16):
             whole += self.rfile.read(size)

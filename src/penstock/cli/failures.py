@@ -39,19 +39,20 @@ def problem(code: str, message: str, *, status: int = 500, details: Any = None) 
     }
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on one line of standard output."""
+def print_json(value: Any, *, to_stderr: bool = False) -> None:
+    """One JSON document on one line of standard output, or of standard error."""
     import msgspec  # noqa: PLC0415 - not needed for --help
 
-    sys.stdout.flush()
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.flush()
     line = msgspec.json.encode(value, enc_hook=str) + b"\n"
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    stream.buffer.write(line)
+    stream.buffer.flush()
 
 
 def report(session: Session, code: str, message: str, *, status: int = 500, details: Any = None) -> None:
     if session.as_json:
-        print_json(problem(code, clean_lines(message), status=status, details=details))
+        print_json(problem(code, clean_lines(message), status=status, details=details), to_stderr=session.data_on_out)
         return
     first, *more = message.splitlines() or [""]
     session.err.print(safe("error: ", "bold red") + safe(f"{first} ") + safe(f"({code})", "dim"), soft_wrap=True)

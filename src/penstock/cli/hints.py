@@ -22,6 +22,10 @@ class Hints:
         """With a job that failed."""
         return self.command(f"import --resume-job {job_id}" if self.server else f"import --resume --resume-job {job_id}")
 
+    def export_address(self, job_id: str, action: str) -> str:
+        """`download` or `retry`: through a server, which signs a link anew for each request, or whose workers carry the job."""
+        return f"{clean(self.server) if self.server else '(a server of this database)'}/v1/exports/{job_id}/{action}"
+
     def left(self, job_id: str) -> str:
         """What became of a job that could not be watched to its end, and what to do."""
         if self.server:

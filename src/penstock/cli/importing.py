@@ -8,8 +8,8 @@ import typer
 from penstock.cli.interrupts import Interrupts
 from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
-from penstock.errors import InvalidOptionError
-from penstock.jobs.model import Empty, ImportOptions, JobId, Mode, OnError
+from penstock.errors import InvalidOptionError, InvalidStateError
+from penstock.jobs.model import Empty, ImportOptions, Job, JobId, JobType, Mode, OnError
 
 if TYPE_CHECKING:  # it imports Polars
     from penstock.cli.carrying import ImportRequest
@@ -150,5 +150,11 @@ def _run(session: Session, request: "ImportRequest", resume_job: str | None) -> 
     with Interrupts(session) as interrupts, session.imports() as imports:
         carrier = Carrier(session, request, imports, interrupts)
         if resume_job is not None:
-            return status_of(carrier.carry(imports.get(JobId(resume_job))))
+            return status_of(carrier.carry(_import_job(imports.get(JobId(resume_job)))))
         return carrier.carry_files() if request.files else carrier.carry_unfinished()
+
+
+def _import_job(job: Job) -> Job:
+    if job.type is not JobType.IMPORT:
+        raise InvalidStateError(f"job {job.job_id} is an {job.type.lower()}: --resume-job goes on with imports", type=job.type.value)
+    return job

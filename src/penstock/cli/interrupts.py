@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP during an import: the first asks it to stop after the waves in flight, the second ends the process at once."""
+"""Ctrl-C, SIGTERM and SIGHUP during an import or an export: the first asks it to stop, the second ends the process at once."""
 
 import contextvars
 import os
@@ -22,7 +22,7 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 class Interrupts:
     """Holds the signal handlers while it is entered. Only for the main thread: Python delivers signals there.
 
-    The import runs in a thread beside it: a signal is then answered although a long call into a library is under way.
+    The work runs in a thread beside it: a signal is then answered although a long call into a library is under way.
     """
 
     def __init__(self, session: Session) -> None:
@@ -30,6 +30,7 @@ class Interrupts:
         self._session = session
         self._working = False
         self._parting = b""
+        self._leave: Callable[[], None] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -47,6 +48,8 @@ class Interrupts:
             if sys.stderr.isatty():
                 os.write(2, _SHOW_CURSOR)
             os.write(2, self._parting)
+            if self._leave is not None:
+                self._leave()
             os._exit(130)
         self.cancel.set()
         if not self._working:
@@ -54,16 +57,16 @@ class Interrupts:
             raise KeyboardInterrupt
 
     @contextmanager
-    def parting(self, words: str) -> Iterator[None]:
-        """What the second signal leaves on standard error."""
-        self._parting = f"{words}\n".encode() if words else b""
+    def parting(self, words: str, leave: Callable[[], None] | None = None) -> Iterator[None]:
+        """What the second signal leaves on standard error, and does; `leave` must not wait for anything."""
+        self._parting, self._leave = f"{words}\n".encode() if words else b"", leave
         try:
             yield
         finally:
-            self._parting = b""
+            self._parting, self._leave = b"", None
 
     def run(self, work: Callable[[], T], on_first: Callable[[], None]) -> T:
-        """What `work` returns or raises. `on_first` is called once, in this thread, after the first signal."""
+        """What `work` returns or raises. `on_first` is called once, in this thread, after the first signal; what it raises comes out."""
         worker = _Worker(work)
         self._working = True
         try:

@@ -11,7 +11,7 @@ from penstock.cli.options import ServerOption
 from penstock.cli.session import Session
 from penstock.cli.spool import shown
 from penstock.errors import InvalidStateError
-from penstock.jobs.model import Job, JobId, JobStatus
+from penstock.jobs.model import Job, JobId, JobStatus, JobType
 
 if TYPE_CHECKING:  # Rich's progress bars are not needed for --help
     from penstock.cli.service import ImportService
@@ -25,6 +25,7 @@ def jobs(  # noqa: PLR0917 - Typer passes them by name
     ctx: typer.Context,
     status: Annotated[JobStatus | None, typer.Option(case_sensitive=False, help="Only these.", show_default=False)] = None,
     resource: Annotated[str | None, typer.Option(help="Only of this resource.", show_default=False)] = None,
+    type_: Annotated[JobType | None, typer.Option("--type", case_sensitive=False, help="Only these.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     as_json: AsJson = False,
     server: ServerOption = None,  # noqa: ARG001 - its callback has told the session; likewise below
@@ -32,7 +33,7 @@ def jobs(  # noqa: PLR0917 - Typer passes them by name
     """List jobs, the newest first."""
     session: Session = ctx.obj
     with session.imports() as imports:
-        found = _newest(imports, status, resource, limit)
+        found = _newest(imports, type_, status, resource, limit)
     if as_json:
         print_json({"items": found})
         return LANDED
@@ -41,16 +42,16 @@ def jobs(  # noqa: PLR0917 - Typer passes them by name
     if found:
         print_jobs(session.out, found)
     else:
-        session.out.print("No jobs." if status is None and resource is None else "No such jobs.")
+        session.out.print("No jobs." if (status, resource, type_) == (None, None, None) else "No such jobs.")
     return LANDED
 
 
-def _newest(imports: "ImportService", status: JobStatus | None, resource: str | None, limit: int) -> list[Job]:
+def _newest(imports: "ImportService", type_: JobType | None, status: JobStatus | None, resource: str | None, limit: int) -> list[Job]:
     found: list[Job] = []
     cursor: str | None = None
     while len(found) < limit:
         want = min(_PAGE, limit - len(found))
-        page, cursor = imports.list(status=status.value if status else None, resource=resource, limit=want, cursor=cursor)
+        page, cursor = imports.list(type=type_, status=status.value if status else None, resource=resource, limit=want, cursor=cursor)
         found += page
         if cursor is None:
             break
@@ -66,7 +67,7 @@ def job(
     as_json: AsJson = False,
     server: ServerOption = None,  # noqa: ARG001
 ) -> int:
-    """Show one job. With --follow the exit status is that of the import."""
+    """Show one job. With --follow the exit status is that of the import or export."""
     session: Session = ctx.obj
     with session.imports() as imports:
         found = imports.get(JobId(job_id))
@@ -77,19 +78,19 @@ def job(
     else:
         from penstock.cli.summary import print_job  # noqa: PLC0415 - Rich's tables are not needed for --help
 
-        print_job(session.out, found)
+        print_job(session.out, found, session.hints)
     from penstock.cli.carrying import status_of  # noqa: PLC0415 - imports Polars
 
     return status_of(found) if follow else LANDED
 
 
 def _followed(session: Session, imports: "ImportService", found: Job) -> Job:
-    from penstock.cli.progress import progress_of, view_for  # noqa: PLC0415 - Rich's progress bars are not needed for --help
+    from penstock.cli.progress import job_progress, view_for  # noqa: PLC0415 - Rich's progress bars are not needed for --help
 
     with view_for(session.err, shown(found.source_name), quiet=session.as_json) as view:
         for found in imports.follow(found):  # noqa: B020, PLR1704 - the last one seen is what is shown
             if not found.status.finished:
-                view(progress_of(found))
+                view(job_progress(found))
     return found
 
 
@@ -108,7 +109,7 @@ def errors(  # noqa: PLR0917 - Typer passes them by name
     ] = None,
     server: ServerOption = None,  # noqa: ARG001
 ) -> int:
-    """Every problem of a job, with row, line, field, value, code and reason."""
+    """Every problem of an import, with row, line, field, value, code and reason."""
     from penstock.cli.reports import check_target, format_of, save, write_errors  # noqa: PLC0415 - not needed for --help
     from penstock.formats.reporting import ReportFormat  # noqa: PLC0415 - imports Polars
 
@@ -119,6 +120,12 @@ def errors(  # noqa: PLR0917 - Typer passes them by name
     form = ReportFormat(format_) if format_ else format_of(output) if output else ReportFormat.NDJSON
     with session.imports() as imports:
         found = imports.get(JobId(job_id))
+        if found.type is JobType.EXPORT:
+            hint = session.hints.command(f"job {found.job_id}")
+            raise InvalidStateError(
+                f"job {found.job_id} is an export: it has no rejected records. What became of it: {hint}",
+                type=found.type.value,
+            )
         if rejected:
             written = save(rejected, lambda out: imports.write_rejected(found.job_id, out))
             session.err.print(f"{written:,} rejected records written to {rejected}", soft_wrap=True)
@@ -137,17 +144,17 @@ def cancel(
     as_json: AsJson = False,
     server: ServerOption = None,  # noqa: ARG001
 ) -> int:
-    """Stop a job after the records under way. What has landed stays; `penstock import --resume-job ID` goes on."""
+    """Stop a job. Of an import what has landed stays, and `penstock import --resume-job ID` goes on; an export leaves no file."""
     session: Session = ctx.obj
     with session.imports() as imports:
         found = imports.get(JobId(job_id))
         if found.status.finished:
             raise InvalidStateError(f"job {found.job_id} has ended already: {found.status.value.lower()}", status=found.status.value)
-        found = imports.cancel(found.job_id)
+        found = imports.cancel(found)
     if as_json:
         print_json(found)
     elif found.status.finished:
         session.out.print(f"Job {found.job_id} is {found.status.value.lower()}.")
     else:
-        session.out.print(f"Job {found.job_id} stops after the records under way.")
+        session.out.print(f"Job {found.job_id} stops{' after the records under way' if found.type is JobType.IMPORT else ''}.")
     return LANDED

@@ -1,4 +1,4 @@
-"""Imports in this process, on the database that the settings name."""
+"""Imports and exports in this process, on the database that the settings name."""
 
 import sys
 import threading
@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from penstock.cli.choices import STANDARD_INPUT
-from penstock.cli.service import Desk
+from penstock.cli.service import Desk, ExportRequest
 from penstock.cli.spool import forget, is_pipe, spool
 from penstock.cli.terminal import clean
 from penstock.errors import JobNotFoundError
 from penstock.formats.model import ReadOptions
 from penstock.imports.service import Progress
-from penstock.jobs.model import ImportOptions, Job, JobId
+from penstock.jobs.model import ImportOptions, Job, JobId, JobType
 
-if TYPE_CHECKING:  # only its type is needed: a session may bring another application
+if TYPE_CHECKING:  # only their types are needed: a session may bring another application, and imports need no exports
     from penstock.bootstrap import Application
+    from penstock.exports.model import ExportWishes
+    from penstock.exports.producing import Export
+    from penstock.resources.registry import Registry
 
 LOOK_SECONDS = 0.5
 
@@ -26,6 +29,7 @@ class LocalImports:
     """The ImportService of `application`. What can be read once only is spooled, since an import reads its source twice."""
 
     def __init__(self, application: "Application") -> None:
+        self._application = application
         self._imports = application.imports
         self._registry = application.registry
         self._data_dir = application.settings.penstock_data_dir
@@ -79,21 +83,52 @@ class LocalImports:
         return self._imports.get(job_id)
 
     def list(
-        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        type: JobType | None = None,  # noqa: A002 - what everybody calls it
+        status: str | None = None,
+        resource: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
-        return self._imports.list(status=status, resource=resource, limit=limit, cursor=cursor)
+        return self._imports.list(type=type, status=status, resource=resource, limit=limit, cursor=cursor)
 
     def reopen(self, job_id: JobId) -> Job:
         return self._imports.reopen(job_id)
 
-    def cancel(self, job_id: JobId) -> Job:
-        return self._imports.cancel(job_id)
+    def cancel(self, job: Job) -> Job:
+        return self._application.exports.cancel(job.job_id) if job.type is JobType.EXPORT else self._imports.cancel(job.job_id)
 
     def errors(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         return self._imports.errors(job_id)
 
     def write_rejected(self, job_id: JobId, out: BinaryIO) -> int:
         return self._imports.write_rejected(job_id, out)
+
+
+class LocalExports:
+    """The ExportService of `application`."""
+
+    def __init__(self, application: "Application") -> None:
+        self._application = application
+
+    def stream(self, request: ExportRequest, *, counted: bool) -> "Export":
+        return self._application.exports.export(wishes_of_request(self._application.registry, request), counted=counted)
+
+
+def wishes_of_request(registry: "Registry", request: ExportRequest) -> "ExportWishes":
+    """The request, checked. Raises InvalidOptionError, InvalidFilterError, UnknownResourceError."""
+    from penstock.exports.wishes import wishes_of  # noqa: PLC0415 - not needed for imports
+
+    return wishes_of(
+        registry,
+        request.resource,
+        format=request.format,
+        fields=request.fields,
+        filters=request.filters,
+        compression=request.compression,
+        spreadsheet=request.spreadsheet,
+    )
 
 
 def _remove(spooled: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import demo, doctor, importing, jobs, maintenance, resources, serve, worker
+from penstock.cli import demo, doctor, exporting, importing, jobs, maintenance, resources, serve, worker
 from penstock.cli.failures import failed, print_json
 from penstock.cli.options import VARIABLE, ServerOption, server_of
 from penstock.cli.session import Session
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(importing.import_)
+app.command()(exporting.export)
 app.command()(serve.serve)
 app.command()(worker.worker)
 app.command()(jobs.jobs)
@@ -84,7 +85,7 @@ def penstock(
     ] = None,
     _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Move records in bulk into PostgreSQL, exactly: every good one lands once, every bad one comes back with its reason."""
+    """Move records in bulk into and out of PostgreSQL, exactly: every good one lands once, every bad one comes back with its reason."""
     session: Session = ctx.obj
     session.log_level = log_level
     session.server = server_of(server, ctx.invoked_subcommand)

@@ -7,7 +7,7 @@ import typer
 
 VARIABLE = "PENSTOCK_SERVER"
 # The others work on this machine's database or files.
-ASKING = frozenset({"import", "jobs", "job", "errors", "cancel", "resources", "doctor", "version"})
+ASKING = frozenset({"import", "export", "jobs", "job", "errors", "cancel", "resources", "doctor", "version"})
 
 
 def _take(ctx: typer.Context, given: str | None) -> str | None:

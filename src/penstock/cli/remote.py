@@ -1,22 +1,26 @@
-"""Imports on a server: files are sent there, its workers carry the jobs, this command watches."""
+"""Imports and exports on a server: files are sent there, its workers carry the jobs, this command watches."""
 
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from penstock.cli.choices import STANDARD_INPUT
 from penstock.cli.progress import Sent, View, progress_of
-from penstock.cli.service import Desk
+from penstock.cli.service import Desk, ExportRequest
 from penstock.cli.spool import is_pipe
 from penstock.client import Server
 from penstock.client.server import STREAM_NAME
-from penstock.errors import InvalidStateError, JobNotFoundError, PenstockError
-from penstock.formats.model import ReadOptions
+from penstock.errors import CancelledError, InvalidStateError, JobNotFoundError, PenstockError
+from penstock.exports.compressing import compressed
+from penstock.exports.wishes import check_compression, filter_parts
+from penstock.formats.model import Compression, ReadOptions
 from penstock.imports.service import Progress
-from penstock.jobs.model import ImportOptions, Job, JobId
+from penstock.jobs.model import ImportOptions, Job, JobId, JobType
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _PAGE, _MOST_PAGES = 200, 5
@@ -95,15 +99,21 @@ class RemoteImports:
                 return
 
     def list(
-        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        type: JobType | None = None,  # noqa: A002 - what everybody calls it
+        status: str | None = None,
+        resource: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
-        return self._server.list(status=status, resource=resource, limit=limit, cursor=cursor)
+        return self._server.list(type=type, status=status, resource=resource, limit=limit, cursor=cursor)
 
     def reopen(self, job_id: JobId) -> Job:
         return self._server.retry(job_id)
 
-    def cancel(self, job_id: JobId) -> Job:
-        return self._server.cancel(job_id)
+    def cancel(self, job: Job) -> Job:
+        return self._server.cancel_export(job.job_id) if job.type is JobType.EXPORT else self._server.cancel(job.job_id)
 
     def errors(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         return self._server.errors(job_id)
@@ -112,3 +122,52 @@ class RemoteImports:
         written = self._server.get(job_id).failed_rows
         out.writelines(self._server.rejected(job_id))
         return written
+
+
+class RemoteExports:
+    """The ExportService of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def stream(self, request: ExportRequest, *, counted: bool) -> "_RemoteStream":  # noqa: ARG002 - a stream from a server tells no number
+        """Compressed here, since what a server streams it compresses for the way only."""
+        check_compression(request.format, request.compression)
+        asked = self._server.export(
+            request.resource,
+            format=request.format,
+            fields=request.fields,
+            filters=[filter_parts(given) for given in request.filters],
+            spreadsheet=request.spreadsheet,
+        )
+        return _RemoteStream(asked, request.compression)
+
+
+class _RemoteStream:
+    rows: int | None = None
+    total_rows: int | None = None
+
+    def __init__(self, asked: AbstractContextManager[Iterator[bytes]], compression: Compression) -> None:
+        self._asked = asked
+        self._compression = compression
+        self._cancelled = threading.Event()
+        self._answer: Iterator[bytes] = iter(())
+
+    def __enter__(self) -> Self:
+        self._answer = self._asked.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._asked.__exit__(kind, error, trace)
+
+    def pieces(self) -> Iterator[bytes]:
+        return compressed(self._until_cancelled(), self._compression)
+
+    def _until_cancelled(self) -> Iterator[bytes]:
+        for piece in self._answer:
+            if self._cancelled.is_set():
+                raise CancelledError("The export was cancelled.")
+            yield piece
+
+    def cancel(self) -> None:
+        self._cancelled.set()

@@ -84,6 +84,8 @@ def _remarks(resource: "ResourceDescription") -> Iterator[str]:
         yield clean(f"{reference.field} refers to {reference.resource}{alias}")
     for rule in resource.rules:
         yield clean(f"{rule.code}: {rule.message}")
+    for each in resource.filters:
+        yield clean(f"exports filter by {each.name}: {', '.join(each.fields)}")
 
 
 def rules_of(field: "FieldDescription") -> Iterator[str]:

@@ -1,14 +1,16 @@
-"""What the commands ask of imports, wherever they are: `local` has them in this process, `remote` on a server."""
+"""What the commands ask of imports and exports, wherever they are: `local` has them in this process, `remote` on a server."""
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeVar
 
 from penstock.cli.progress import View
-from penstock.jobs.model import ImportOptions, Job, JobId
+from penstock.jobs.model import ImportOptions, Job, JobId, JobType
 
 if TYPE_CHECKING:  # these import Polars
-    from penstock.formats.model import ReadOptions
+    from penstock.formats.model import Compression, Format, ReadOptions
     from penstock.imports.service import Progress
 
 T = TypeVar("T")
@@ -56,15 +58,63 @@ class ImportService(Protocol):
         """`job_id` may be the first characters of an id, if no other begins so."""
 
     def list(
-        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        type: JobType | None = None,  # noqa: A002 - what everybody calls it
+        status: str | None = None,
+        resource: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """Newest first, and the cursor of the next page; `limit` is at most 200."""
 
     def reopen(self, job_id: JobId) -> Job: ...
 
-    def cancel(self, job_id: JobId) -> Job: ...
+    def cancel(self, job: Job) -> Job:
+        """An import or an export."""
 
     def errors(self, job_id: JobId) -> Iterator[dict[str, Any]]: ...
 
     def write_rejected(self, job_id: JobId, out: BinaryIO) -> int:
         """How many records."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """`fields`: None is all of them; `filters`: each such as `role=admin` or `created_at[gte]=2024-01-31T00:00:00Z`."""
+
+    resource: str
+    format: "Format"
+    compression: "Compression"
+    fields: tuple[str, ...] | None = None
+    filters: tuple[str, ...] = ()
+    spreadsheet: bool = False
+
+
+class ExportStream(Protocol):
+    """One export. One thread enters it, which begins it, takes its pieces and leaves it.
+
+    `rows` counts the records whose bytes have come; None where nobody knows, as for `total_rows`.
+    """
+
+    @property
+    def rows(self) -> int | None: ...
+
+    @property
+    def total_rows(self) -> int | None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def pieces(self) -> Iterator[bytes]: ...
+
+    def cancel(self) -> None:
+        """What it does, or does next, is a CancelledError, as soon as that can be. May be called by any thread, also before it begins."""
+
+
+class ExportService(Protocol):
+    """Every method may raise the errors of `penstock.errors`."""
+
+    def stream(self, request: ExportRequest, *, counted: bool) -> ExportStream:
+        """Not begun. `counted`: count the records first, where that can be done."""

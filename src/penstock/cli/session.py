@@ -15,7 +15,7 @@ from penstock.cli.terminal import make_console
 
 if TYPE_CHECKING:  # these import Polars and psycopg, which --help must not wait for
     from penstock.bootstrap import Application
-    from penstock.cli.service import ImportService
+    from penstock.cli.service import ExportService, ImportService
     from penstock.client import Server
     from penstock.resources.describing import ResourceDescription
     from penstock.resources.registry import Registry
@@ -36,6 +36,7 @@ class Session:
     server: str | None = None  # the URL that the command asks in place of the database; None: the database
     log_level: str | None = None  # from --log-level; None: LOG_LEVEL, else warnings only, which do not disturb a progress bar
     as_json: bool = False  # the command was asked for JSON, so errors are JSON too
+    data_on_out: bool = False  # standard output holds an export: whatever else there is to say goes to standard error, JSON too
     interrupted: bool = False  # a signal ended the command: Typer makes a silent status of KeyboardInterrupt
     _overrides: dict[str, str] = field(default_factory=dict)
 
@@ -118,6 +119,20 @@ class Session:
 
             with self.application() as application:
                 yield LocalImports(application)
+
+    @contextmanager
+    def exports(self) -> "Iterator[ExportService]":
+        """Likewise."""
+        if self.server is not None:
+            from penstock.cli.remote import RemoteExports  # noqa: PLC0415 - costly
+
+            with self.connected() as server:
+                yield RemoteExports(server)
+        else:
+            from penstock.cli.local import LocalExports  # noqa: PLC0415 - costly
+
+            with self.application() as application:
+                yield LocalExports(application)
 
     def resources(self, name: str | None) -> "Sequence[ResourceDescription]":
         """All that can be imported, parents first, or the one. Raises UnknownResourceError."""

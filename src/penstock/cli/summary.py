@@ -12,7 +12,7 @@ from penstock.cli.spool import shown
 from penstock.cli.terminal import clean, count, duration, moment, plural, safe, size
 
 if TYPE_CHECKING:  # msgspec is not needed for --help
-    from penstock.jobs.model import Job
+    from penstock.jobs.model import ExportOrder, Job
 
 _MOST_PROBLEMS = 20  # lines of the table; the report has them all
 _FIRST_ROWS = 3
@@ -33,6 +33,8 @@ def status_text(status: str) -> Text:
 
 def title(job: "Job") -> Text:
     name = safe(shown(job.source_name), "bold", 80)
+    if job.export is not None:
+        return name + safe(f" from {job.resource}: ") + status_text(job.status)
     text = name + safe(f" into {job.resource}: ") + status_text(job.status)
     if job.status == "COMPLETED" and job.failed_rows:
         text += Text(f" with {plural(job.failed_rows, 'rejected record')}", style="yellow")
@@ -56,6 +58,8 @@ def print_summary(console: Console, job: "Job", seconds: float | None = None) ->
 
 
 def _figures(console: Console, job: "Job", seconds: float | None) -> Table:
+    if job.export is not None:
+        return _export_figures(console, job)
     columns = ("  Imported", "Updated", "Unchanged", "Rejected", "Time", "Rows/s")
     table = plain_table(console, *columns, right=columns)
     if seconds is None and job.started_at and job.finished_at:
@@ -66,6 +70,14 @@ def _figures(console: Console, job: "Job", seconds: float | None) -> Table:
     numbers = (job.imported_rows, job.updated_rows, job.unchanged_rows)
     rejected = Text(count(job.failed_rows), style="yellow" if job.failed_rows else "")
     table.add_row(*map(count, numbers), rejected, duration(seconds), count(rate))
+    return table
+
+
+def _export_figures(console: Console, job: "Job") -> Table:
+    columns = ("  Records", "Size", "Time", "Rows/s")
+    table = plain_table(console, *columns, right=columns)
+    seconds = (job.finished_at - job.started_at).total_seconds() if job.started_at and job.finished_at else None
+    table.add_row(count(job.processed_rows), size(job.file.size) if job.file else "-", duration(seconds), count(job.rows_per_second))
     return table
 
 
@@ -99,12 +111,12 @@ def rejected_name(job: "Job") -> str:
     return clean(f"rejected-{job.resource}.{job.format or 'txt'}")
 
 
-def print_job(console: Console, job: "Job") -> None:
+def print_job(console: Console, job: "Job", hints: Hints) -> None:
     """Everything about one job."""
     print_summary(console, job)
     console.print()
     table = Table.grid(padding=(0, 3, 0, 2))
-    for name, value in _details(job):
+    for name, value in _details(job) if job.export is None else _export_details(job, job.export, hints):
         table.add_row(Text(name, style="dim"), safe(value))
     console.print(table)
 
@@ -119,6 +131,29 @@ def _details(job: "Job") -> Iterator[tuple[str, Any]]:
         left = f", {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         yield "progress", f"{job.progress:.0%}, {count(job.processed_rows)} rows{left}"
     yield "bytes", f"{size(job.processed_bytes)} of {size(job.total_bytes)}"
+    yield from _course(job)
+
+
+def _export_details(job: "Job", order: "ExportOrder", hints: Hints) -> Iterator[tuple[str, Any]]:
+    yield "job", job.job_id
+    packed = "" if order.compression == "none" else order.compression
+    yield "options", ", ".join(x for x in ("export", f"format {job.format}", packed, "spreadsheet" if order.spreadsheet else "") if x)
+    yield "fields", ", ".join(order.fields)
+    if order.filters:
+        yield "filters", ", ".join(f"{name}={value}" for name, value in order.filters.items())
+    if not job.finished_at:
+        left = f", {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
+        yield "progress", f"{job.progress:.0%}, {count(job.processed_rows)} of {count(job.total_rows)} rows{left}"
+    if job.file:
+        yield "file", f"{size(job.file.size)}, until {moment(job.file.expires_at)}"
+        yield "sha256", job.file.sha256
+        yield "download", hints.export_address(job.job_id, "download")
+    if job.status in ("FAILED", "CANCELLED"):
+        yield "to try again", f"POST {hints.export_address(job.job_id, 'retry')}"
+    yield from _course(job)
+
+
+def _course(job: "Job") -> Iterator[tuple[str, Any]]:
     yield "attempts", job.attempts
     yield "created", moment(job.created_at)
     yield "started", moment(job.started_at)
@@ -128,16 +163,17 @@ def _details(job: "Job") -> Iterator[tuple[str, Any]]:
 
 
 def print_jobs(console: Console, jobs: list["Job"]) -> None:
-    columns = ("Job", "Resource", "File", "Status", "Rows", "Rejected", "Created")
+    columns = ("Job", "Type", "Resource", "File", "Status", "Rows", "Rejected", "Created")
     table = plain_table(console, *columns, right=("Rows", "Rejected"))
     for job in jobs:
         table.add_row(
             safe(job.job_id),
+            job.type.value.lower(),
             safe(job.resource),
             safe(shown(job.source_name), limit=40),
             status_text(job.status),
             count(job.processed_rows),
-            count(job.failed_rows),
+            count(job.failed_rows) if job.export is None else "-",
             moment(job.created_at),
         )
     console.print(table)

@@ -8,6 +8,9 @@
             print(f"{job.progress:.0%}")
         for problem in server.errors(job.job_id):
             print(problem["row"], problem["message"])
+        with server.export("users", filters={"role": "admin"}) as pieces:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
 """
 
 from penstock.client.server import Server

@@ -4,7 +4,14 @@ from typing import Any
 
 import msgspec
 
-from penstock.resources.describing import ChildDescription, FieldDescription, ReferenceDescription, ResourceDescription, RuleDescription
+from penstock.resources.describing import (
+    ChildDescription,
+    FieldDescription,
+    FilterDescription,
+    ReferenceDescription,
+    ResourceDescription,
+    RuleDescription,
+)
 from penstock.resources.model import FieldType
 
 _BY_FORMAT = {"uuid": FieldType.UUID, "date-time": FieldType.DATETIME}
@@ -38,6 +45,7 @@ class ResourceView(msgspec.Struct):
     required: list[str] = []
     references: list[ReferenceDescription] = []
     rules: list[RuleDescription] = []
+    filters: list[FilterDescription] = []
 
 
 class ResourceList(msgspec.Struct):
@@ -56,6 +64,7 @@ def resource_of(view: ResourceView) -> ResourceDescription:
         references=view.references,
         children=[_child(name, schema["items"]) for name, schema in view.fields.items() if _is_child(schema)],
         rules=view.rules,
+        filters=view.filters,
     )
 
 

@@ -2,26 +2,37 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
+import msgspec
+
+from penstock.client.downloads import save
 from penstock.client.following import SERVERS_OWN, followed
 from penstock.client.lines import data_of, lines_of
 from penstock.client.schemas import ResourceList, ResourceView, resource_of
 from penstock.client.transport import Transport
 from penstock.client.uploads import Sent, Upload
 from penstock.client.wire import Health, JobPage, decoded, fields_of, job_of
-from penstock.errors import PenstockError
-from penstock.formats.model import ReadOptions
-from penstock.jobs.model import ImportOptions, Job, JobId
+from penstock.errors import InvalidFilterError, PenstockError
+from penstock.exports.wishes import QUERY_OPTIONS
+from penstock.formats.model import Compression, Format, ReadOptions
+from penstock.jobs.model import ImportOptions, Job, JobId, JobType
 from penstock.resources.describing import ResourceDescription
 
 _ANSWER_SECONDS = 300.0  # after the last byte of a file: it is made durable before the answer
 _EVENT_IDLE_SECONDS = 60.0  # the server sends a sign of life more often
+_EXPORT_IDLE_SECONDS = 600.0  # before the first record the database may have to look through a large table
 STREAM_NAME = "standard input"
+
+_SCALARS = (str, int, float, Decimal)
+
+Filters = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Server:
@@ -91,14 +102,20 @@ class Server:
             return accepted  # the job is there; that nobody can look at it now must not hide its id
 
     def get(self, job_id: JobId) -> Job:
-        """The job with its first errors. Raises JobNotFoundError."""
+        """The job, an import with its first errors. Raises JobNotFoundError."""
         return self._job("GET", f"/v1/jobs/{_segment(job_id)}")
 
     def list(
-        self, *, status: str | None = None, resource: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        type: JobType | None = None,  # noqa: A002 - what everybody calls it
+        status: str | None = None,
+        resource: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
-        """Newest first, at most 200, without their errors; and the cursor of the next page."""
-        given = {"status": status, "resource": resource, "limit": limit, "cursor": cursor}
+        """Jobs of every kind, newest first, at most 200, without their errors; and the cursor of the next page."""
+        given = {"type": type and type.value, "status": status, "resource": resource, "limit": limit, "cursor": cursor}
         params = {name: value for name, value in given.items() if value is not None}
         page = decoded(self._transport.ask("GET", "/v1/jobs", params=params), JobPage)
         return [job_of(item) for item in page.items], page.next
@@ -122,6 +139,69 @@ class Server:
     def retry(self, job_id: JobId) -> Job:
         """Let a FAILED or CANCELLED job go on where it stopped. Raises InvalidStateError for others."""
         return self._job("POST", f"/v1/imports/{_segment(job_id)}/retry")
+
+    @contextmanager
+    def export(
+        self,
+        resource: str,
+        *,
+        format: Format = Format.NDJSON,  # noqa: A002 - the option's name everywhere
+        fields: Sequence[str] | None = None,
+        filters: Filters = (),
+        spreadsheet: bool = False,
+    ) -> Iterator[Iterator[bytes]]:
+        """The records of one snapshot, as bytes of a file, as they come: `with server.export("users") as pieces`. Memory stays flat.
+
+        `fields`: in this order; None is all of them. `filters`: such as {"role": "admin", "created_at[gte]": "2024-01-31T00:00:00Z"}, or
+        pairs; all must hold. Raises InvalidFilterError, InvalidOptionError, UnknownResourceError, and ServerUnreachableError when the
+        stream breaks off: what has come then is no whole file.
+        """
+        params = [("resource", resource), ("format", format.value), *_pairs(filters)]
+        params += [] if fields is None else [("fields", ",".join(fields))]
+        params += [("spreadsheet", "true")] if spreadsheet else []
+        with self._transport.stream("/v1/exports", params=params, idle_seconds=_EXPORT_IDLE_SECONDS, to_end=True) as chunks:
+            yield chunks
+
+    def create_export(
+        self,
+        resource: str,
+        *,
+        format: Format = Format.NDJSON,  # noqa: A002 - as above
+        fields: Sequence[str] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        compression: Compression = Compression.NONE,
+        spreadsheet: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """A job that writes the same to a file on the server: watch it with `events`, fetch the file with `download`.
+
+        `idempotency_key` (at most 255 characters): the same key with the same wishes again gives the first job; a random one if not given.
+        """
+        asked = {"resource": resource, "format": format, "fields": fields, "filters": filters or {}, "compression": compression}
+        body = msgspec.json.encode(asked | {"spreadsheet": spreadsheet})
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        headers["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
+        answer = self._transport.send("/v1/exports", lambda: (headers, iter([body])), answer_seconds=_ANSWER_SECONDS)
+        return job_of(decoded(answer, dict))
+
+    def cancel_export(self, job_id: JobId) -> Job:
+        """Stop an export; the job as it then stands. Raises InvalidStateError once it has ended."""
+        return self._job("POST", f"/v1/exports/{_segment(job_id)}/cancel")
+
+    def retry_export(self, job_id: JobId) -> Job:
+        """Begin a FAILED or CANCELLED export anew. Raises InvalidStateError for others."""
+        return self._job("POST", f"/v1/exports/{_segment(job_id)}/retry")
+
+    def download(self, job_id: JobId, target: Path | str | BinaryIO) -> Job:
+        """Write the file of a COMPLETED export, and give its job; a path takes its name only when the file is whole.
+
+        Size and SHA-256 are those of the job, or ServerUnreachableError is raised. Raises InvalidStateError for a job that is not
+        COMPLETED, ExportExpiredError when its file is gone, OSError where the target cannot be written.
+        """
+        job = self._job("GET", f"/v1/exports/{_segment(job_id)}")
+        with self._transport.fetch(f"/v1/exports/{_segment(job_id)}/download", idle_seconds=_EXPORT_IDLE_SECONDS) as chunks:
+            save(chunks, job, Path(target) if isinstance(target, str) else target)
+        return job
 
     def events(self, job_id: JobId, *, patience_seconds: float = 60.0) -> Iterator[Job]:
         """The job at every change, the last time when it has ended.
@@ -152,6 +232,20 @@ class Server:
 
     def _job(self, method: str, path: str) -> Job:
         return job_of(decoded(self._transport.ask(method, path), dict))
+
+
+def _pairs(filters: Filters) -> list[tuple[str, str]]:
+    pairs = list(filters.items() if isinstance(filters, Mapping) else filters)
+    for name, value in pairs:
+        if name in QUERY_OPTIONS:  # it would be taken for the option
+            raise InvalidFilterError(f"{name} is no filter.", filter=name)
+        if not isinstance(value, _SCALARS):  # its representation would be looked for
+            raise InvalidFilterError(
+                f"The filter {name} must be a text or a number here. An operator stands in its name ('created_at[gte]'), values of in have "
+                "commas between them ('a,b'), and for no value there is is_null.",
+                filter=name,
+            )
+    return pairs
 
 
 def _segment(text: str) -> str:

@@ -2,12 +2,12 @@
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import stamina
@@ -21,6 +21,11 @@ _LONGEST_PAUSE_SECONDS = 30.0  # whatever Retry-After asks
 _PASSING = frozenset({502, 503})
 _IN_PROGRESS = "idempotency_in_progress"  # what is left of an attempt whose connection was lost; it passes
 _OFTEN = "Check the URL, that the server runs (`penstock serve` there), and that nothing between refuses the connection."
+
+
+_ENDLESS = "The answer does not tell its end, so that a cut one could not be told from a whole one: something between speaks HTTP/1.0 only."
+_REDIRECTS = frozenset({302, 303, 307, 308})
+Params = Mapping[str, Any] | list[tuple[str, Any]]
 
 
 class _AgainError(Exception):
@@ -43,11 +48,12 @@ class Transport:
         """`timeout`: seconds for a connection, and for each wait for bytes."""
         self.url = checked_url(url)
         self._timeout = timeout
+        self._near = _is_loopback(self.url)
         self._client = httpx.Client(
             timeout=timeout,
             headers={"User-Agent": f"penstock/{version('penstock')}", **(headers or {})},
             # A proxy of the environment is meant for other machines.
-            trust_env=not _is_loopback(self.url),
+            trust_env=not self._near,
         )
 
     def close(self) -> None:
@@ -86,20 +92,49 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, path: str, *, params: Mapping[str, Any] | None = None, accept: str | None = None, idle_seconds: float | None = None
+        self,
+        path: str,
+        *,
+        params: Params | None = None,
+        accept: str | None = None,
+        idle_seconds: float | None = None,
+        to_end: bool = False,
     ) -> Iterator[Iterator[bytes]]:
-        """The bytes of the answer to a GET as they come. Raises ServerUnreachableError in the middle when they break off."""
+        """The bytes of the answer to a GET as they come. Raises ServerUnreachableError in the middle when they break off.
+
+        `to_end`: refuse an answer of which nobody could tell whether it is whole. On this machine nothing is compressed for the way.
+        """
         timeout = httpx.Timeout(self._timeout, read=idle_seconds or self._timeout)
         headers = {"Accept": accept} if accept else {}
+        if to_end and self._near:
+            headers["Accept-Encoding"] = "identity"
 
         def build() -> httpx.Request:
             return self._client.build_request("GET", self.url + path, params=params, headers=headers, timeout=timeout)
 
-        response = self._answer(build, again=True)
-        try:
+        with closing(self._answer(build, again=True)) as response:
+            if to_end and not {"content-length", "transfer-encoding"} & response.headers.keys():
+                raise ServerRefusedError(_ENDLESS, url=self.url)
             yield self._bytes(response)
-        finally:
-            response.close()
+
+    @contextmanager
+    def fetch(self, path: str, *, idle_seconds: float) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file that the answer to a GET redirects to, wherever that is; headers of ours go to the server only."""
+
+        def build() -> httpx.Request:
+            return self._client.build_request("GET", self.url + path)
+
+        with closing(self._answer(build, again=True, also_good=_REDIRECTS)) as response:
+            link = urljoin(self.url + path, response.headers.get("location", ""))
+        if not link.startswith(("http://", "https://")):
+            raise ServerRefusedError(f"{self.url} redirects to {link[:100]!r}, which is no link to a file.", url=self.url)
+        timeout = httpx.Timeout(self._timeout, read=idle_seconds)
+
+        def build_there() -> httpx.Request:
+            return httpx.Request("GET", link, headers={"Accept-Encoding": "identity"}, extensions={"timeout": timeout.as_dict()})
+
+        with closing(self._answer(build_there, again=True)) as response:
+            yield self._bytes(response)
 
     def _bytes(self, response: httpx.Response) -> Iterator[bytes]:
         try:

@@ -6,7 +6,7 @@ import msgspec
 
 from penstock.errors import ServerRefusedError
 from penstock.formats.model import ReadOptions
-from penstock.jobs.model import ImportOptions, Job
+from penstock.jobs.model import ImportOptions, Job, JobType
 
 T = TypeVar("T")
 
@@ -41,17 +41,30 @@ _ABSENT: dict[str, Any] = {
     "error_summary": [],
     "errors": [],
 }
+_ORDER: dict[str, Any] = {"fields": [], "filters": {}, "compression": "none", "spreadsheet": False}
 _WITH_DEFAULT = {field.name for field in msgspec.structs.fields(Job) if not field.required}
 
 
 def job_of(found: dict[str, Any]) -> Job:
-    """Raises ServerRefusedError for what is no job."""
+    """An import or an export, as `type` says. Raises ServerRefusedError for what is no job."""
     absent = {name: _ABSENT.get(name) for name in Job.__struct_fields__ if name not in _WITH_DEFAULT}
     absent |= {"source_name": found.get("resource"), "updated_at": found.get("created_at")}
+    if found.get("type") == JobType.EXPORT:
+        absent |= {"mode": None, **_of_export(found)}
     try:
         return msgspec.convert(absent | found, Job)
     except msgspec.ValidationError as error:
         raise _strange(error) from error
+
+
+def _of_export(found: dict[str, Any]) -> dict[str, Any]:
+    """What stands in a Job's `export` and `file`. A file's key is the server's own: its name stands there."""
+    order = {name: found.get(name, usual) for name, usual in _ORDER.items()}
+    facts: dict[str, Any] = {"source_name": found.get("file_name") or found.get("resource"), "queued": True, "export": order}
+    if found.get("sha256") is not None:
+        told = {"key": "file_name", "size": "size_bytes", "sha256": "sha256", "expires_at": "expires_at"}
+        facts["file"] = {ours: found.get(theirs) for ours, theirs in told.items()}
+    return facts
 
 
 def decoded(body: bytes, kind: type[T]) -> T:
