@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import answers, data, loads, machine, peers, report, uploads
+from bench import answers, data, exports, loads, machine, peers, report, uploads
 from bench.loads import Line, Load, WrongResultError
 from bench.processes import Finished, ProgramFailedError
 from bench.server import Server, running
@@ -17,7 +17,7 @@ from bench.server import Server, running
 _MILLION = 1_000_000
 _WIDTH = 110  # of the table; a narrower terminal breaks its lines, which says more than columns cut short
 _REFERENCE = r"psql \copy, bare table"
-_SERVICE = ("served", "answers", "upload")
+_SERVICE = ("served", "answers", "upload", "export")
 
 
 def main() -> None:
@@ -89,6 +89,7 @@ class Bench:
         sheets: dict[str, Callable[[], report.Sheet]] = {
             "answers": lambda: answers.measure(self._server, self._chosen.rows, self._tell),
             "upload": lambda: uploads.measure(self._server, self._chosen.pairs, self._tell),
+            "export": lambda: exports.measure(self._server, self._chosen.rows, self._chosen.pairs, self._tell),
         }
         whole = True
         for name, measure in sheets.items():

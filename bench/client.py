@@ -38,6 +38,7 @@ class Answer:
 
 class Client:
     def __init__(self, port: int) -> None:
+        self.port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS, blocksize=BLOCK_BYTES)
 
     def __enter__(self) -> Self:

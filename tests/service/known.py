@@ -18,6 +18,7 @@ class Known:
 
     number: int
     queued: bool
+    export: bool = False
     status: JobStatus = P
     attempts: int = 0
     excused: int = 0

@@ -10,10 +10,11 @@ from unittest.mock import patch
 from penstock import crashpoints
 from penstock.crashpoints import CrashPoint
 from penstock.errors import StorageUnavailableError
-from penstock.imports import claiming
-from penstock.imports.process import ProcessIdentity
+from penstock.exports.service import Exports
 from penstock.imports.service import Imports, Progress
 from penstock.jobs.model import Job, JobId
+from penstock.lifecycle import claiming
+from penstock.lifecycle.process import ProcessIdentity
 
 _STEP_SECONDS = 30
 
@@ -29,6 +30,14 @@ class Stop(StrEnum):
     END = "end"
 
 
+# An export stands still where its snapshot is open, where its file is whole and nobody knows of it, and where that is about to change.
+_OF_EXPORTS = {
+    CrashPoint.EXPORT_COUNTED: Stop.WRITTEN,
+    CrashPoint.EXPORT_WRITTEN: Stop.COMMITTED,
+    CrashPoint.EXPORT_COMPLETING: Stop.CLOSING,
+}
+
+
 class DiedError(BaseException):
     """The process is killed: nothing catches it, and what was not committed goes."""
 
@@ -38,7 +47,7 @@ class Attempt:
 
     moving: "Attempt | None" = None  # one at a time, so that whatever comes by a crash point belongs to it
 
-    def __init__(self, imports: Imports, job_id: JobId, identity: ProcessIdentity, *, max_attempts: int | None) -> None:
+    def __init__(self, service: Imports | Exports, job_id: JobId, identity: ProcessIdentity, *, max_attempts: int | None) -> None:
         self.job_id, self.identity = job_id, identity
         self.epoch = 0  # set by the test, once it is claimed
         self.cancel, self.handover = threading.Event(), threading.Event()
@@ -48,7 +57,7 @@ class Attempt:
         self._until = Stop.CLAIMED
         self._order: BaseException | None = None
         self._go, self._still = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, args=[imports, max_attempts], name="attempt", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=[service, max_attempts], name="attempt", daemon=True)
 
     def start(self) -> Self:
         """Up to the claim, or to its end if there is nothing to claim."""
@@ -87,16 +96,19 @@ class Attempt:
         if self.result is not None:
             self._thread.join(_STEP_SECONDS)
 
-    def _run(self, imports: Imports, max_attempts: int | None) -> None:
+    def _run(self, service: Imports | Exports, max_attempts: int | None) -> None:
         try:
-            self.result = imports.run(
-                self.job_id,
-                progress=self._booked,
-                cancel=self.cancel,
-                handover=self.handover,
-                patient=False,
-                max_attempts=max_attempts,
-            )
+            if isinstance(service, Exports):
+                self.result = service.run(self.job_id, cancel=self.cancel, handover=self.handover, max_attempts=max_attempts)
+            else:
+                self.result = service.run(
+                    self.job_id,
+                    progress=self._booked,
+                    cancel=self.cancel,
+                    handover=self.handover,
+                    patient=False,
+                    max_attempts=max_attempts,
+                )
         except BaseException as error:  # noqa: BLE001 - for the test to look at
             self.result = error
         self.at = None
@@ -109,7 +121,7 @@ class Attempt:
 
 def _reach(point: CrashPoint) -> None:
     if Attempt.moving is not None:
-        Attempt.moving.reached(point)
+        Attempt.moving.reached(_OF_EXPORTS.get(point, point))
 
 
 def _identity() -> ProcessIdentity:

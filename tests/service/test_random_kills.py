@@ -1,4 +1,4 @@
-"""Workers that are killed, paused, told to end and cut off at random while they import: nothing lost, nothing doubled, all jobs end.
+"""Workers killed, paused, told to end and cut off at random while they import and export: nothing lost, nothing doubled, all jobs end.
 
 The seed is printed; `PENSTOCK_TEST_SEED=<seed>` makes the same choices again (what the machine makes of them is its own affair).
 """
@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,8 +20,15 @@ from typing import Any
 import httpx
 import psycopg
 
+from penstock.bootstrap import Application
+from penstock.jobs.model import JobId, JobStatus
+from penstock.settings import load_settings
+from penstock.storage import EXPORTS
+from penstock.workers.housekeeping import Housekeeping
+from tests.exports.checker import wishes
 from tests.imports.checker import letters
 from tests.imports.world import World
+from tests.service.test_exports import stored
 from tests.service.test_fleet import Log, environment, world
 from tests.support.commands import Penstock
 from tests.support.serving import Served, serving
@@ -28,7 +36,7 @@ from tests.support.waiting import until
 
 __all__ = ["world"]  # the fixture
 
-WORKERS, JOBS, RECORDS = 4, 12, 2000
+WORKERS, JOBS, EXPORTED, RECORDS = 4, 12, 6, 2000
 BAD_EVERY, TWIN_EVERY, ATOMIC_EVERY = 30, 70, 5
 CHAOS_SECONDS, CALM_SECONDS = 15.0, 90.0
 SEED = "PENSTOCK_TEST_SEED"
@@ -174,7 +182,7 @@ def count(admin: psycopg.Connection[Any], statement: str) -> int:
 
 
 def test_random_kills(world: World, run_penstock: Penstock, tmp_path: Path) -> None:
-    """Twelve imports over a server and four workers that come to harm all the time; then calm, and exact results."""
+    """Twelve imports and six exports over a server and four workers that come to harm all the time; then calm, and exact results."""
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(1_000_000))
     print(f"{SEED}={seed}")  # noqa: T201 - pytest shows it when the test fails
     dice = random.Random(seed)
@@ -192,7 +200,12 @@ def test_random_kills(world: World, run_penstock: Penstock, tmp_path: Path) -> N
         psycopg.connect(world.conninfo, autocommit=True, application_name="checker") as admin,
         herd_of(run_penstock, env) as herd,
     ):
-        jobs = [send(served.http, n) for n in range(JOBS)]
+        here = Application(load_settings(env, Path("/nonexistent")), world.registry, world.database)
+        exports, jobs = [], []
+        for number in range(JOBS):
+            jobs.append(send(served.http, number))
+            if number % (JOBS // EXPORTED) == 0:
+                exports.append(here.exports.create(wishes()).job_id)
         storm(herd, admin, dice)
         herd.look_after(wake_all=True)
         print(dict(herd.done), count(admin, "SELECT sum(attempts) FROM penstock.jobs"), "attempts")  # noqa: T201 - as above
@@ -200,6 +213,7 @@ def test_random_kills(world: World, run_penstock: Penstock, tmp_path: Path) -> N
         check_rows(admin)
         for number, job in enumerate(jobs):
             check_job(served, admin, number, job)
+        check_exports(here, exports)
         check_ledger(admin)
 
 
@@ -248,6 +262,22 @@ def check_job(served: Served, admin: psycopg.Connection[Any], number: int, job_i
     assert report == bad
     rows = admin.execute("SELECT row FROM penstock.rejected WHERE job_id = %s ORDER BY row", [job_id]).fetchall()
     assert [row for (row,) in rows] == bad
+
+
+def check_exports(here: Application, jobs: list[JobId]) -> None:
+    """Each has one file, whole; whatever other attempts wrote goes."""
+    for job_id in jobs:
+        job = here.exports.get(job_id)
+        assert job.status is JobStatus.COMPLETED, job.error
+        assert len(stored(here, job_id).splitlines()) == job.processed_rows
+    kept = sorted(file.key for job_id in jobs if (file := here.exports.get(job_id).file))
+
+    def clean() -> bool:
+        """Late ones may still be about to find out that they are late."""
+        Housekeeping(here, threading.Event()).keep()
+        return [found.key for found in here.storage.list(EXPORTS)] == kept
+
+    assert until(clean), [found.key for found in here.storage.list(EXPORTS)]
 
 
 def check_ledger(admin: psycopg.Connection[Any]) -> None:

@@ -1,5 +1,6 @@
 """Whatever happens to jobs and attempts, in whatever order: the database is what a small model says, and no row is lost or doubled."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +14,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from psycopg.rows import dict_row
 
 from penstock.errors import HandedOverError, InvalidStateError, LeaseLostError, StorageUnavailableError
+from penstock.exports.model import ExportWishes
+from penstock.exports.service import Exports
 from penstock.formats.model import ReadOptions
-from penstock.imports.attempt import Heartbeat
 from penstock.imports.ledger import Ledger
-from penstock.imports.process import ProcessIdentity, this_process
+from penstock.imports.service import Imports
 from penstock.jobs.model import Epoch, ImportOptions, Job, JobId, JobStatus
+from penstock.lifecycle.attempt import Heartbeat
+from penstock.lifecycle.gate import Gate
+from penstock.lifecycle.process import ProcessIdentity, this_process
+from penstock.storage import EXPORTS, Key
 from penstock.workers.sweeping import Sweeper
 from tests.service.known import BAD_EVERY, LEGAL, RECORDS, C, F, Known, P, X, record
 from tests.service.stepping import Attempt, DiedError, Stop, stepping
 from tests.workers.site import Site
 
-JOBS, MAX_ATTEMPTS = 2, 3
+JOBS, MAX_ATTEMPTS = 3, 3
+OF_EXPORTS = [Stop.WRITTEN, Stop.COMMITTED, Stop.CLOSING]  # behind the last of them is the end
 HERE = this_process()
 IDENTITIES = [HERE, ProcessIdentity("one", 1, "1"), ProcessIdentity("other", 1, "1")]
 
@@ -33,10 +40,16 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.site, self.admin = site, admin
         self.imports = site.world.imports(chunk_bytes=400, partitions=1, lease_seconds=3600)
+        here = site.applied(IMPORT_JOB_LEASE_SECONDS="3600", IMPORT_WORKERS="10")
+        self.storage = here.storage
+        gate = Gate(100)  # attempts that stand still keep their permits
+        self.exports = Exports(here.database, here.registry, here.settings, queue=here.queue, storage=lambda: here.storage, gate=gate)
         self.jobs: dict[JobId, Known] = {}
         self.attempts: list[Attempt] = []  # that stand still somewhere
         self.before: dict[JobId, tuple[JobStatus, int]] = {}
         self.execute("TRUNCATE things, parts, penstock.jobs, penstock.procrastinate_jobs CASCADE")
+        for key in self.objects():
+            self.storage.delete(key)
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
         with self.admin.cursor(row_factory=dict_row) as cursor:
@@ -49,15 +62,25 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def first(self) -> None:
-        self.create(queued=True)
+        self.create(queued=True, export=False)
+        self.create(queued=True, export=True)
 
     @precondition(lambda self: len(self.jobs) < JOBS)
-    @rule(queued=st.booleans())
-    def create(self, queued: bool) -> None:
+    @rule(queued=st.booleans(), export=st.booleans())
+    def create(self, queued: bool, export: bool) -> None:
         number = len(self.jobs)
-        path = self.site.file((record(number, row) for row in range(1, RECORDS + 1)), f"{number}.ndjson")
-        job = self.imports.create("things", str(path), read=ReadOptions(), options=ImportOptions(), queued=queued)
-        self.jobs[job.job_id] = Known(number, queued, waiting=int(queued))
+        if export:
+            job = self.exports.create(ExportWishes(resource="things", fields=("code", "title", "parts")))
+        else:
+            path = self.site.file((record(number, row) for row in range(1, RECORDS + 1)), f"{number}.ndjson")
+            job = self.imports.create("things", str(path), read=ReadOptions(), options=ImportOptions(), queued=queued)
+        self.jobs[job.job_id] = Known(number, job.queued, export, waiting=int(job.queued))
+
+    def service(self, known: Known) -> Imports | Exports:
+        return self.exports if known.export else self.imports
+
+    def objects(self) -> list[Key]:
+        return [found.key for found in self.storage.list(EXPORTS)]
 
     def job(self, data: st.DataObject, *, closing: bool = False) -> tuple[JobId, Known]:
         """One of the jobs; one whose attempt is `closing` only where that is no hindrance."""
@@ -72,9 +95,9 @@ class Machine(RuleBasedStateMachine):
         if data.draw(st.integers(0, 2), "seldom"):
             return
         if known.status.finished:
-            self.refused(lambda: self.imports.cancel(job_id))
+            self.refused(lambda: self.service(known).cancel(job_id))
             return
-        self.imports.cancel(job_id)
+        self.service(known).cancel(job_id)
         known.cancel = True
         if not known.owned:
             known.epoch += 1
@@ -83,9 +106,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not all(known.closing for known in self.jobs.values()))
     @rule(data=st.data(), queued=st.booleans())
     def again(self, data: st.DataObject, queued: bool) -> None:
-        """Retried by a worker, or reopened for the command line; the former forgets the attempts so far."""
+        """Retried by a worker, or (an import) reopened for the command line; the former forgets the attempts so far."""
         job_id, known = self.job(data)
-        act = self.imports.retry if queued else self.imports.reopen
+        queued = queued or known.export
+        act = self.service(known).retry if queued else self.imports.reopen
         if known.status not in (F, X):
             self.refused(lambda: act(job_id))
             return
@@ -115,7 +139,7 @@ class Machine(RuleBasedStateMachine):
                 f" WHERE status = 'todo' AND args ->> 'job_id' = '{job_id}')"
             )
             known.waiting -= 1
-        attempt = Attempt(self.imports, job_id, identity, max_attempts=MAX_ATTEMPTS if capped else None).start()
+        attempt = Attempt(self.service(known), job_id, identity, max_attempts=MAX_ATTEMPTS if capped else None).start()
         if known.status.finished or known.owned:
             assert isinstance(attempt.result, InvalidStateError), attempt.result
         elif capped and known.attempts - known.excused >= MAX_ATTEMPTS:
@@ -138,8 +162,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), until=st.sampled_from(Stop))
     def go_on(self, data: st.DataObject, until: Stop) -> None:
-        attempt, _, _ = self.attempt(data)
-        attempt.go(until)
+        attempt, known, _ = self.attempt(data)
+        attempt.go(data.draw(st.sampled_from(OF_EXPORTS), "where") if known.export else until)
         self.look(attempt)
 
     @precondition(lambda self: self.attempts)
@@ -209,6 +233,9 @@ class Machine(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from([a for a in self.attempts if a.at is not Stop.CLAIMED]), "attempt")
         known = self.jobs[attempt.job_id]
         attempt.break_off()
+        if known.export and not isinstance(attempt.result, StorageUnavailableError):  # told to stop, it says that it was told so
+            self.look(attempt)
+            return
         self.attempts.remove(attempt)
         assert isinstance(attempt.result, StorageUnavailableError | LeaseLostError), attempt.result
         if known.owner is attempt:
@@ -286,12 +313,25 @@ class Machine(RuleBasedStateMachine):
                     expected[r["code"]] = r["title"]
             rejected = self.rows(f"SELECT row FROM penstock.rejected WHERE job_id = '{job_id}' ORDER BY row")
             assert [r["row"] for r in rejected] == [row for row in sorted(landed[job_id]) if row % BAD_EVERY == 0]
-            assert known.status is not C or landed[job_id] == set(range(1, RECORDS + 1))
+            assert known.status is not C or known.export or landed[job_id] == set(range(1, RECORDS + 1))
         rows = self.rows("SELECT code, title, (SELECT count(*) FROM parts WHERE thing_id = t.id) AS parts FROM things t")
         assert {r["code"]: r["title"] for r in rows} == expected
         assert all(r["parts"] == 1 for r in rows)
         for attempt in self.attempts:
             assert set(range(1, attempt.seen_rows + 1)) <= landed[attempt.job_id]
+
+    @invariant()
+    def completed_exports_have_their_files(self) -> None:
+        """One each, whole, and no other job has any; no object is without its row."""
+        rows = {row["key"]: row for row in self.rows("SELECT key, size, sha256 FROM penstock.files WHERE kind = 'EXPORT'")}
+        assert set(self.objects()) <= set(rows)
+        for job_id, known in self.jobs.items():
+            file = self.exports.get(job_id).file
+            assert (file is not None) == (known.export and known.status is C)
+            if file is not None:
+                content = b"".join(self.storage.read(Key(file.key)))
+                found = (len(content), hashlib.sha256(content).hexdigest())
+                assert (file.size, file.sha256) == found == (rows[file.key]["size"], rows[file.key]["sha256"])
 
     def landed(self) -> dict[JobId, set[int]]:
         """Numbers of the records that have a receipt; no record has two."""
@@ -325,13 +365,14 @@ class Machine(RuleBasedStateMachine):
         for job_id, known in self.jobs.items():
             if not known.status.finished:
                 assert job_id in entries or not known.queued
-                done = Attempt(self.imports, job_id, HERE, max_attempts=None).start()
+                done = Attempt(self.service(known), job_id, HERE, max_attempts=None).start()
                 done.go(Stop.END)
                 assert isinstance(done.result, Job), done.result
                 known.status = done.result.status
                 assert known.status is (X if known.cancel else C)
         self.attempts.clear()
         self.rows_are_what_receipts_say()
+        self.completed_exports_have_their_files()
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import LeaseLostError
-from penstock.imports.process import ProcessIdentity
 from penstock.jobs.model import Job, JobStatus
+from penstock.lifecycle.process import ProcessIdentity
 from tests.imports.checker import check
 from tests.service.stepping import Attempt, Stop, stepping
 from tests.workers.site import COUNT, Site
