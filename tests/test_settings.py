@@ -34,6 +34,11 @@ def test_every_name_of_a_setting_is_read(name: str, field: object, env_file: Pat
         "public_url": "https://example.org",
         "aws_endpoint": "http://127.0.0.1:9000",
         "file_url_allowed_networks": "10.0.0.0/8,fc00::/7",
+        "nats_url": "nats://127.0.0.1:4222",
+        "batch_flush_interval": "50ms",
+        "initial_retry_delay": "1.5",
+        "max_retry_delay": "1m30s",
+        "circuit_breaker_timeout": "0.2",
     }
     default = Settings.model_fields[name].default
     other = str({10: 9, 5432: 5433}.get(default, default - 1)) if isinstance(default, int) else "x"

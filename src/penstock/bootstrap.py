@@ -23,6 +23,7 @@ from penstock.settings import Settings
 from penstock.sources import Sources
 
 if TYPE_CHECKING:  # what only a server needs is made when it is asked for; the command line must not wait for it
+    from penstock.events.service import Events
     from penstock.exports.service import Exports
     from penstock.idempotency import Idempotency
     from penstock.intake.files import Files
@@ -134,6 +135,13 @@ class Application:
         from penstock.exports.service import Exports  # noqa: PLC0415 - the driver for Arrow, which imports do not need
 
         return Exports(self.database, self.registry, self.settings, queue=self.queue, storage=lambda: self.storage, gate=self.gate)
+
+    @cached_property
+    def events(self) -> "Events":
+        """To be closed by whoever runs the event loop that it was used on."""
+        from penstock.events.service import Events  # noqa: PLC0415 - as above
+
+        return Events(self.database, self.registry, self.settings, gate=self.gate)
 
     @cached_property
     def jobs(self) -> JobReader:

@@ -31,6 +31,10 @@ class CrashPoint(StrEnum):
     EXPORT_WRITTEN = "export-written"  # in storage, whole; the job does not know of it yet
     EXPORT_COMPLETING = "export-completing"  # the job has its file, not committed
     EXPORT_COMPLETED = "export-completed"
+    EVENTS_STORED = "events-stored"  # the group is committed, and none of its senders knows
+    EVENTS_APPLIED = "events-applied"  # to the products, not committed
+    EVENTS_COMMITTED = "events-committed"  # the log may not know of it yet
+    DEAD_LETTERS_RETURNED = "dead-letters-returned"  # they are in the log again, and still dead letters
     FILE_REMOVED = "file-removed"  # from storage; its row still stands
 
 

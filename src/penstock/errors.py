@@ -21,7 +21,8 @@
     │   ├── UnsupportedMediaTypeError
     │   ├── RouteNotFoundError
     │   ├── MethodNotAllowedError
-    │   └── HttpVersionError        an answer of this length needs HTTP/1.1
+    │   ├── HttpVersionError        an answer of this length needs HTTP/1.1
+    │   └── InvalidEventError       what was sent is no product event
     ├── IdempotencyError        an Idempotency-Key says that this was asked before
     │   ├── IdempotencyInProgressError
     │   └── IdempotencyKeyReusedError
@@ -48,8 +49,12 @@
     ├── HandedOverError         this process stops; the job waits for another attempt
     ├── InvalidStateError       the job is not in a state that allows this
     ├── LeaseLostError          another attempt owns the job now; this one must drop its work
+    ├── QueueFullError          as many events wait as may wait
+    ├── DeadLetterNotFoundError
+    ├── EventLogUnavailableError    NATS is away or refuses
     ├── DatabaseError
     │   ├── DatabaseUnavailableError
+    │   │   └── CircuitOpenError        it was away several times in a row: nothing is tried for a while
     │   └── DatabaseRefusedError
     ├── StorageError
     │   ├── ObjectNotFoundError
@@ -165,6 +170,10 @@ class MethodNotAllowedError(UsageError):
 class HttpVersionError(UsageError):
     code = "http_version_not_supported"
     http_status = 505
+
+
+class InvalidEventError(UsageError):
+    code = "invalid_event"
 
 
 class IdempotencyError(PenstockError):
@@ -304,6 +313,12 @@ class DatabaseUnavailableError(DatabaseError):
     http_status = 503
 
 
+class CircuitOpenError(DatabaseUnavailableError):
+    """`details` holds `retry_after_seconds`, a whole number."""
+
+    code = "circuit_open"
+
+
 class DatabaseRefusedError(DatabaseError):
     """PostgreSQL refused a statement for good: a right, a type, a full disk."""
 
@@ -351,3 +366,18 @@ class OverloadedError(PenstockError):
 
 class UnbalancedBooksError(PenstockError):
     code = "unbalanced_books"
+
+
+class QueueFullError(PenstockError):
+    code = "queue_full"
+    http_status = 503
+
+
+class DeadLetterNotFoundError(PenstockError):
+    code = "dead_letter_not_found"
+    http_status = 404
+
+
+class EventLogUnavailableError(PenstockError):
+    code = "event_log_unavailable"
+    http_status = 503

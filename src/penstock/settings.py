@@ -7,6 +7,7 @@ A further setting is one more field of `Settings`: its canonical variable is the
 """
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -34,6 +35,24 @@ class LogLevel(StrEnum):
 class LogFormat(StrEnum):
     CONSOLE = "console"
     JSON = "json"
+
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")  # as Go writes them: 100ms, 1m30s
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(given: Any) -> Any:
+    """Seconds, from a number or a duration such as `100ms` or `1m30s`."""
+    if not isinstance(given, str):
+        return given
+    text = given.strip()
+    parts = _DURATION_PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return text
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
 
 
 def _setting(default: Any, description: str, *, allowed: str, aliases: tuple[str, ...] = (), **limits: Any) -> Any:
@@ -230,6 +249,90 @@ class Settings(BaseSettings):
         ge=1,
         le=100,
     )
+    workers: int = _setting(
+        2,
+        "How many batches of events one worker applies at once. They count among the IMPORT_WORKERS; more helps where the events are for "
+        "many products.",
+        allowed="a whole number from 1 to 10",
+        ge=1,
+        le=10,
+    )
+    queue_size: int = _setting(
+        1_000_000,
+        "How many events may wait to be applied. One more is refused (503 `queue_full`), by every server.",
+        allowed="a whole number from 1 to 1000000000",
+        ge=1,
+        le=1_000_000_000,
+    )
+    batch_size: int = _setting(
+        1000,
+        "How many events are applied in one transaction at most. Large ones cost less each, and hold their products' rows longer.",
+        allowed="a whole number from 1 to 10000",
+        ge=1,
+        le=10_000,
+    )
+    batch_flush_interval: Seconds = _setting(
+        0.1,
+        "How long a batch of events may wait to fill before it is applied as it is.",
+        allowed="seconds, or a duration such as 100ms, from 1ms to 60s",
+        ge=0.001,
+        le=60,
+    )
+    max_retry_attempts: int = _setting(
+        5,
+        "How often an event that fails for a reason that may pass is tried; after that it is a dead letter. Outages of the database do not "
+        "count.",
+        allowed="a whole number from 1 to 100",
+        ge=1,
+        le=100,
+    )
+    initial_retry_delay: Seconds = _setting(
+        0.1,
+        "How long the first retry of an event waits. The pause doubles with each, and is varied by chance.",
+        allowed="seconds, or a duration such as 100ms, from 1ms to 1h",
+        ge=0.001,
+        le=3600,
+    )
+    max_retry_delay: Seconds = _setting(
+        30.0,
+        "The longest pause between two attempts at an event.",
+        allowed="seconds, or a duration such as 30s, from 1ms to 24h",
+        ge=0.001,
+        le=86_400,
+    )
+    circuit_breaker_threshold: int = _setting(
+        5,
+        "After how many outages in a row the database (or NATS) is left alone for CIRCUIT_BREAKER_TIMEOUT: events are answered 503 at once.",
+        allowed="a whole number from 1 to 1000",
+        ge=1,
+        le=1000,
+    )
+    circuit_breaker_timeout: Seconds = _setting(
+        5.0,
+        "How long that lasts; then one try decides. It is told to senders as Retry-After.",
+        allowed="seconds, or a duration such as 5s, from 10ms to 1h",
+        ge=0.01,
+        le=3600,
+    )
+    event_id_retention_hours: int = _setting(
+        168,
+        "Hours that an applied event_id is remembered. An event that is sent again later is applied again, which changes nothing unless it "
+        "has no occurred_at.",
+        allowed="a whole number of hours from 1 to 87600",
+        ge=1,
+        le=87_600,
+    )
+    nats_url: SecretStr | None = _setting(
+        None,
+        "Where NATS with JetStream is, to keep events there until they are applied. Not set: they are kept in the database.",
+        allowed="nats://, tls:// or ws:// URLs, separated by ','",
+    )
+    nats_stream: str = _setting(
+        "PENSTOCK_EVENTS",
+        "The stream there, made when it is absent; one for each database.",
+        allowed="a name of 1 to 64 letters, digits, '-' and '_'",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+    )
     shutdown_grace_seconds: int = _setting(
         20,
         "Seconds that a server or worker takes at most to stop: requests under way are finished, jobs are handed over.",
@@ -308,6 +411,15 @@ class Settings(BaseSettings):
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
                 raise ValueError("not a URL")
         return url.rstrip("/") if url else url
+
+    @field_validator("nats_url")
+    @classmethod
+    def _are_nats_urls(cls, urls: SecretStr | None) -> SecretStr | None:
+        for url in urls.get_secret_value().split(",") if urls is not None else ():
+            parts = urlsplit(url.strip())
+            if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+                raise ValueError("not a URL of NATS")
+        return urls
 
     @field_validator("import_base_dir")
     @classmethod

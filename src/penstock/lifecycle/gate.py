@@ -33,6 +33,16 @@ class Gate:
             yield
 
     @contextmanager
+    def try_permit(self, seconds: float) -> Iterator[bool]:
+        """Whether there was one within that time."""
+        taken = self._free.acquire(timeout=seconds)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._free.release()
+
+    @contextmanager
     def export(self, check: Callable[[], None]) -> Iterator[None]:
         """The same for an export, which keeps its permit for as long as somebody reads: all of them together have half the permits at
         most, so that slow readers do not keep imports out. Who waits for another export to end takes no permit meanwhile.

@@ -1,0 +1,43 @@
+"""What the API and the workers call to accept events, apply them and look after those that could not be."""
+
+from collections.abc import Sequence
+
+from penstock.database.connect import Database
+from penstock.events.applying import Applier
+from penstock.events.dead_letters import DeadLetters
+from penstock.events.log import EventLog
+from penstock.events.model import Event, Outcome
+from penstock.events.reading import EventReader
+from penstock.lifecycle.gate import Gate
+from penstock.resources.registry import Registry
+from penstock.settings import Settings
+
+PRODUCTS = "products"
+
+
+class Events:
+    """Used on one event loop; `close` it there."""
+
+    def __init__(self, database: Database, registry: Registry, settings: Settings, *, gate: Gate) -> None:
+        products = registry.get(PRODUCTS)
+        self.reader = EventReader(products)
+        self.log = _log(database, settings, gate)
+        self.applier = Applier(products, settings)
+        self.dead_letters = DeadLetters(database, self.log)
+
+    async def accept(self, events: Sequence[Event]) -> list[Outcome]:
+        """As `EventLog.append`."""
+        return await self.log.append(events)
+
+    async def close(self) -> None:
+        await self.log.close()
+
+
+def _log(database: Database, settings: Settings, gate: Gate) -> EventLog:
+    if settings.nats_url is not None:
+        from penstock.events.nats_log import NatsLog  # noqa: PLC0415 - the library of NATS, which few need
+
+        return NatsLog(database, settings, gate=gate)
+    from penstock.events.postgres_log import PostgresLog  # noqa: PLC0415 - for symmetry
+
+    return PostgresLog(database, settings, gate=gate)
