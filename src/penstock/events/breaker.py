@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from purgatory.domain.model import OPENED, Context, OpenedState
@@ -52,10 +52,10 @@ class Breaker:
         try:
             yield
         except BaseException as error:
-            self._count(lambda: self._context.handle_exception(error))  # noqa: B023 - called at once
+            self._count(error)
             raise
         else:
-            self._count(self._context.handle_end_request)
+            self._count(None)
 
     def _enter(self) -> None:
         if self._trying:
@@ -68,14 +68,17 @@ class Breaker:
             raise self._refusal(self.seconds_left()) from None
         self._trying = was_open
 
-    def _count(self, end: Callable[[], None]) -> None:
+    def _count(self, error: BaseException | None) -> None:
         with self._lock:
             before = self._context.state
-            end()
+            if error is None:
+                self._context.handle_end_request()
+            else:
+                self._context.handle_exception(error)
             self._context.messages.clear()
             self._trying = False
             after = self._context.state
-        if (before == OPENED) != (after == OPENED) or before != after:
+        if before != after:
             log = get_logger(__name__)
             if after == OPENED:
                 log.error("circuit opened: nothing is tried for a while", circuit=self.name, seconds=self._timeout_seconds)

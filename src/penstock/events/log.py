@@ -25,7 +25,8 @@ class EventLog(Protocol):
         One outcome for each event, in their order. Where it raises, nothing is known: what was stored stays, and the sender sends again.
         `again`: these are dead letters that come back, and no duplicates of themselves.
 
-        Raises DatabaseUnavailableError (CircuitOpenError), DatabaseRefusedError, EventLogUnavailableError; HandedOverError once it is closed.
+        Raises DatabaseUnavailableError (CircuitOpenError), DatabaseRefusedError, EventLogUnavailableError, OverloadedError; HandedOverError
+        once it is closed.
         """
         ...
 
