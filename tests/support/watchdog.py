@@ -1,7 +1,7 @@
 """Clears a test run away: `python watchdog.py FOLDER`, with a pipe from the run as standard input.
 
-When the pipe closes, because the run ended or was killed, it ends the PostgreSQL servers below the folder and removes it. Standard library
-only, so that it starts in milliseconds.
+When the pipe closes, because the run ended or was killed, it ends the PostgreSQL and NATS servers below the folder and removes it. Standard
+library only, so that it starts in milliseconds.
 """
 
 import os
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 ENDED = b"ended"  # what a run that ends by itself writes into the pipe
+NATS_PID_FILE = "nats-server.pid"
 
 
 def end_server(pid_file: Path) -> None:
@@ -26,9 +27,19 @@ def end_server(pid_file: Path) -> None:
         time.sleep(0.01)
 
 
+def end_nats(pid_file: Path) -> None:
+    try:
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        pid_file.unlink()
+    except (OSError, ValueError):
+        return
+
+
 def clear(folder: Path) -> None:
     for pid_file in folder.glob("**/postgres/postmaster.pid"):
         end_server(pid_file)
+    for pid_file in folder.glob(f"**/{NATS_PID_FILE}"):
+        end_nats(pid_file)
     shutil.rmtree(folder, ignore_errors=True)
 
 
