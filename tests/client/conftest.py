@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         (script.pop(0) if len(script) > 1 else script[0])(self)
 
-    do_GET = do_POST = _answer  # noqa: N815 - the names that the standard library looks for
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the names that the standard library looks for
 
     def log_message(self, *_arguments: Any) -> None:
         """Quiet."""

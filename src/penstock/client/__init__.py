@@ -11,9 +11,11 @@
         with server.export("users", filters={"role": "admin"}) as pieces:
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
+        for sent in server.send_events({"product_id": "abc123", "price": price, "stock": 100} for price in (49, 50)):
+            print(sent.index, sent.status)
 """
 
 from penstock.client.server import Server
-from penstock.client.wire import Health
+from penstock.client.wire import DeadLetter, EventStatus, Health, SentEvent
 
-__all__ = ["Health", "Server"]
+__all__ = ["DeadLetter", "EventStatus", "Health", "SentEvent", "Server"]

@@ -16,9 +16,10 @@ from penstock.client.downloads import save
 from penstock.client.following import SERVERS_OWN, followed
 from penstock.client.lines import data_of, lines_of
 from penstock.client.schemas import ResourceList, ResourceView, resource_of
+from penstock.client.sending import send_all, send_one
 from penstock.client.transport import Transport
 from penstock.client.uploads import Sent, Upload
-from penstock.client.wire import Health, JobPage, decoded, fields_of, job_of
+from penstock.client.wire import DeadLetter, DeadLetterPage, Health, JobPage, Replayed, SentEvent, decoded, fields_of, job_of
 from penstock.errors import InvalidFilterError, PenstockError
 from penstock.exports.wishes import QUERY_OPTIONS
 from penstock.formats.model import Compression, Format, ReadOptions
@@ -28,6 +29,7 @@ from penstock.resources.describing import ResourceDescription
 _ANSWER_SECONDS = 300.0  # after the last byte of a file: it is made durable before the answer
 _EVENT_IDLE_SECONDS = 60.0  # the server sends a sign of life more often
 _EXPORT_IDLE_SECONDS = 600.0  # before the first record the database may have to look through a large table
+_LETTERS_PAGE = 200
 STREAM_NAME = "standard input"
 
 _SCALARS = (str, int, float, Decimal)
@@ -210,6 +212,57 @@ class Server:
         ServerUnreachableError when nothing answers for `patience_seconds`.
         """
         return followed(lambda: self._listen(job_id), lambda: self.get(job_id), patience_seconds=patience_seconds)
+
+    def send_event(self, event: Mapping[str, Any]) -> SentEvent:
+        """Send one product event, such as {"product_id": "abc123", "price": Decimal("49.99"), "stock": 100}; it is durable then.
+
+        `occurred_at` (an aware datetime) says since when that holds; without it the event counts from its acceptance. Without `event_id` it
+        gets a random one, so that it applies once however often it has to be sent. Raises InvalidEventError, and QueueFullError,
+        DatabaseUnavailableError or EventLogUnavailableError where that did not pass.
+        """
+        return send_one(self._transport, event)
+
+    def send_events(self, events: Iterable[Mapping[str, Any]]) -> Iterator[SentEvent]:
+        """Send any number of them, 1,000 at a time, and tell of each what became of it, in their order. Memory stays flat.
+
+        Nothing is sent but what is asked for: go through the results. One that is REJECTED holds up no other. When the server's backlog
+        stays full, what was not stored of a batch comes as NOT_STORED, and then QueueFullError is raised. Raises as `send_event` otherwise:
+        of the batch under way nothing is known then, and its events may be sent again if they have an `event_id` of their own.
+        """
+        return send_all(self._transport, events)
+
+    def dead_letters(self, *, product_id: str | None = None, code: str | None = None) -> Iterator[DeadLetter]:
+        """Events that could not be applied, the newest first; asked for by pages as they are taken."""
+        given = {"product_id": product_id, "code": code, "limit": _LETTERS_PAGE, "cursor": None}
+        while True:
+            params = {name: value for name, value in given.items() if value is not None}
+            page = decoded(self._transport.ask("GET", "/v1/dead-letters", params=params), DeadLetterPage)
+            yield from page.items
+            if page.next is None:
+                return
+            given["cursor"] = page.next
+
+    def dead_letter(self, dead_letter_id: str) -> DeadLetter:
+        """Raises DeadLetterNotFoundError."""
+        return decoded(self._transport.ask("GET", f"/v1/dead-letters/{_segment(dead_letter_id)}"), DeadLetter)
+
+    def replay(self, dead_letter_id: str) -> None:
+        """Send a dead letter into the log again. Raises DeadLetterNotFoundError, QueueFullError, InvalidStateError for what is no event."""
+        self._transport.ask("POST", f"/v1/dead-letters/{_segment(dead_letter_id)}/replay")
+
+    def replay_all(self, *, product_id: str | None = None, code: str | None = None) -> int:
+        """All that are there when it begins, or those of a product or a code; how many. Raises QueueFullError when the log is full."""
+        given = {"product_id": product_id, "code": code}
+        params = {name: value for name, value in given.items() if value is not None}
+        return decoded(self._transport.ask("POST", "/v1/dead-letters/replay", params=params), Replayed).replayed
+
+    def discard(self, dead_letter_id: str) -> None:
+        """Forget a dead letter. Raises DeadLetterNotFoundError."""
+        self._transport.ask("DELETE", f"/v1/dead-letters/{_segment(dead_letter_id)}")
+
+    def record(self, resource: str, record_id: str) -> dict[str, Any]:
+        """One stored record, such as a product, with its children. Raises RecordNotFoundError; RouteNotFoundError for no resource."""
+        return decoded(self._transport.ask("GET", f"/v1/{_segment(resource)}/{_segment(record_id)}"), dict)
 
     def resources(self) -> tuple[ResourceDescription, ...]:
         """What can be imported there, parents first; without the tables' names, which a server keeps to itself."""

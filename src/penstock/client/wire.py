@@ -1,5 +1,8 @@
-"""What goes over the wire: jobs and health as they come, options as they are sent."""
+"""What goes over the wire: jobs, events and health as they come, options as they are sent."""
 
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +20,56 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     version: str = ""
     checks: dict[str, Any] = {}
+
+
+class EventStatus(StrEnum):
+    """What became of a product event that was sent."""
+
+    ACCEPTED = "accepted"  # durable
+    DUPLICATE = "duplicate"  # it was accepted before, by its event_id
+    REJECTED = "rejected"  # it is no event; `error` says why
+    NOT_STORED = "not_stored"  # the server's backlog is full
+
+
+class EventError(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`index` counts from 0 among the events of one call. `event_id` is the one it was sent with."""
+
+    status: EventStatus
+    index: int = 0
+    event_id: str | None = None
+    error: EventError | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that could not be applied, or what the log held that is none: then `raw` is that, as text, and there is no event."""
+
+    dead_letter_id: str
+    code: str
+    reason: str
+    attempts: int
+    died_at: datetime
+    product_id: str | None = None
+    price: Decimal | None = None
+    stock: int | None = None
+    occurred_at: datetime | None = None
+    event_id: str | None = None
+    accepted_at: datetime | None = None
+    raw: str | None = None
+
+
+class DeadLetterPage(msgspec.Struct):
+    items: list[DeadLetter]
+    next: str | None = None
+
+
+class Replayed(msgspec.Struct):
+    replayed: int
 
 
 class JobPage(msgspec.Struct):
