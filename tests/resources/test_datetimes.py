@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidOptionError
-from penstock.resources.datetimes import datetime_reader
+from penstock.resources.datetimes import datetime_reader, moment_of
 
 
 def read(text: str, declared: str | None = None, timezone: str | None = None) -> datetime | str:
-    """The moment, or what the text must be instead; both roads are tried and agree."""
+    """The moment, or what the text must be instead; all roads are tried and agree."""
     reader = datetime_reader(declared, timezone)
     texts = pl.Series([text])
     value, detail = reader.read(texts).row(0)
@@ -21,6 +21,9 @@ def read(text: str, declared: str | None = None, timezone: str | None = None) ->
     assert common in (None, value)
     assert (value is None) is (detail is not None)
     found: datetime | str = value if value is not None else detail
+    if declared is timezone is None:
+        alone = moment_of(text)
+        assert alone == value if value is not None else isinstance(alone, str)
     return found
 
 
