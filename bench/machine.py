@@ -6,8 +6,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-_LIBRARIES = ("penstock", "polars", "pyarrow", "pgpq", "psycopg")
-_TUNING = ("IMPORT_", "BATCH_", "MAX_RECORD", "PENSTOCK_RESOURCES", "LOG_LEVEL", "POLARS_", "ARROW_")
+_LIBRARIES = ("penstock", "polars", "pyarrow", "pgpq", "psycopg", "granian", "uvloop", "fastapi", "uvicorn")
+_TUNING = ("IMPORT_", "BATCH_", "MAX_RECORD", "WORKERS", "QUEUE_SIZE", "PENSTOCK_RESOURCES", "LOG_LEVEL", "POLARS_", "ARROW_")
 BUSY_LOAD = 0.3  # processes that want to run, on the average of the last minute, before anything is measured
 
 
