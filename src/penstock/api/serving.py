@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from penstock.bootstrap import Application
 from penstock.database.keeping import keep_up
 from penstock.errors import PenstockError, SettingsError
 from penstock.logs import get_logger
+from penstock.loops import run
 
 _THREADS = 16  # for the services' calls; most of them wait for a connection of the pool, which is smaller
 _BACKLOG = 1024
@@ -31,7 +31,6 @@ _HTTP1 = HTTP1Settings(header_read_timeout=15_000, keep_alive=True, max_buffer_s
 _START_SECONDS = 15.0
 _KEEP_UP_SECONDS = 2.0
 _LEAST_PAUSE, _MOST_PAUSE = 1.0, 30.0
-_TIDY_SECONDS = 0.5
 # Imports run in threads of this process, and a request changes threads several times; with Python's 5 ms it may wait so long each time.
 # With two huge imports under way on two cores a job was shown in 21 ms instead of 46, a small one taken in 43 instead of 378 (medians).
 _SWITCH_SECONDS = 0.0005
@@ -57,16 +56,7 @@ class Serving:
         check_port(self.host, self.port)
         logging.getLogger("_granian").setLevel(logging.ERROR)  # what it says besides is that it is embedded, and where it listens
         sys.setswitchinterval(_SWITCH_SECONDS)
-        loop = asyncio.new_event_loop()
-        executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="penstock-api")
-        loop.set_default_executor(executor)
-        try:
-            return loop.run_until_complete(self._run())
-        finally:
-            # Requests that are cut off take back in threads what they have begun. Nothing waits for threads that hang: they had their time.
-            loop.run_until_complete(_tidy())
-            executor.shutdown(wait=False, cancel_futures=True)
-            loop.close()
+        return run(self._run(), threads=_THREADS)
 
     async def _run(self) -> int:
         stopping = asyncio.Event()
@@ -83,6 +73,7 @@ class Serving:
             stopping.set()
             server.stop()  # type: ignore[no-untyped-call]  # Granian has no types there
             await self._wait_for([serving, *others])
+            get_logger(__name__).info("stopped")
 
     def _server(self, stopping: asyncio.Event) -> Server:
         return Server(
@@ -129,7 +120,6 @@ class Serving:
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("failed while stopping", what=task.get_name(), exc_info=error)
-        log.info("stopped")
 
 
 def _ended_by_itself(tasks: list[asyncio.Task[None]]) -> int:
@@ -198,12 +188,3 @@ async def _kept_up(look: Callable[[], bool], stopping: asyncio.Event) -> None:
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(stopping.wait(), seconds)
-
-
-async def _tidy() -> None:
-    """Let what is left end, for a moment."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=_TIDY_SECONDS)

@@ -9,29 +9,31 @@ import typer
 
 from penstock.cli.failures import LANDED
 from penstock.cli.session import Session
+from penstock.loops import run
 from penstock.memory import give_back_early
 
 if TYPE_CHECKING:  # it imports Polars and the queue, which --help must not wait for
-    from penstock.workers import Worker
+    from penstock.bootstrap import Application
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AT_ONCE = 130
+_THREADS = 4  # jobs and events have threads of their own
 
 
 def worker(ctx: typer.Context) -> int:
-    """Carry queued imports until stopped. SIGTERM or Ctrl-C hands running jobs over; a second one ends at once."""
+    """Carry queued jobs and apply events until stopped. SIGTERM or Ctrl-C hands running jobs over; a second one ends at once."""
     session: Session = ctx.obj
     session.override("LOG_LEVEL", "INFO")
-    from penstock.workers import Worker  # noqa: PLC0415 - see above
-
     give_back_early()
     with session.application() as application:
         application.check_storage()
-        asyncio.run(_run(Worker(application)))
+        run(_run(application), threads=_THREADS)
     return LANDED
 
 
-async def _run(carrier: "Worker") -> None:
+async def _run(application: "Application") -> None:
+    from penstock.workers import Worker  # noqa: PLC0415 - see above
+
     stop = asyncio.Event()
 
     def received() -> None:
@@ -42,4 +44,4 @@ async def _run(carrier: "Worker") -> None:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
-    await carrier.run(stop)
+    await Worker(application).run(stop)
