@@ -1,0 +1,141 @@
+"""Whoever applies the events that wait: takes them from the log batch by batch, through every outage, and empties it before it stops."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from penstock.errors import CircuitOpenError, DatabaseUnavailableError, EventLogUnavailableError
+from penstock.events.breaker import Breaker
+from penstock.events.service import Events
+from penstock.logs import get_logger
+from penstock.settings import Settings
+
+_REST_SECONDS = 1.0  # how long all but one rest where nothing waits
+_OUTAGE_SECONDS = 0.2  # between two tries while the circuit is still closed
+_DEFECT_SECONDS = (1.0, 30.0)  # the first pause and the longest: what does not go away must not fill the log
+_STOP_SECONDS = 0.5  # for batches under way when the time is up, and for the last look at what waits
+
+
+@dataclass(slots=True)
+class _Drain:
+    """The last round. What waited when it began is counted down: what comes later, from other servers, is for others."""
+
+    begun: bool = False
+    waited: int | None = None  # None: nobody could say
+    taken: int = 0
+
+    def goes_on(self, delivered: int) -> bool:
+        self.taken += delivered
+        return delivered > 0 and (self.waited is None or self.taken < self.waited)
+
+
+class EventWorker:
+    """Applies events until told to stop, `settings.workers` batches at once. To be run once, on the event loop that `events` is used on."""
+
+    def __init__(self, events: Events, settings: Settings) -> None:
+        self._events = events
+        self._settings = settings
+        self._breaker = Breaker(
+            "the database", threshold=settings.circuit_breaker_threshold, timeout_seconds=settings.circuit_breaker_timeout
+        )
+        self._drain = _Drain()
+        self._over = asyncio.Event()  # there is no more time
+        self._stirred = asyncio.Event()  # a batch was full
+
+    async def run(self, stop: asyncio.Event, *, silent: asyncio.Event | None = None, drain_seconds: float) -> None:
+        """Until `stop` is set, and then until all is applied that waits and is due, `drain_seconds` at most.
+
+        `silent` is set once this process accepts no more events, which may be later than `stop`: only then is it known what waits.
+        Outages are waited out and defects are tried again; neither is raised.
+        """
+        loops = [asyncio.create_task(self._loop(place), name=f"penstock-events-{place}") for place in range(self._settings.workers)]
+        try:
+            await _set_or_ended(stop, loops, None)
+            deadline = _now() + drain_seconds
+            await _set_or_ended(silent or stop, loops, drain_seconds)
+            await self._empty(loops, max(0.0, deadline - _now()))
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.wait(loops, timeout=_STOP_SECONDS)
+
+    async def _empty(self, loops: list[asyncio.Task[None]], seconds: float) -> None:
+        deadline = _now() + seconds
+        self._drain.waited = await self._waiting(seconds / 4)
+        self._drain.begun = True
+        self._stirred.set()
+        await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
+        self._over.set()
+        _, late = await asyncio.wait(loops, timeout=_STOP_SECONDS)
+        left = await self._waiting(_STOP_SECONDS)
+        log, facts = get_logger(__name__), {"taken": self._drain.taken, "waiting": "unknown" if left is None else left}
+        if late or left is None or any(not task.cancelled() and task.exception() for task in loops):
+            log.warning("events could not be drained; another worker applies what waits", seconds=round(seconds, 1), **facts)
+        else:
+            log.info("events drained", **facts)
+
+    async def _waiting(self, seconds: float) -> int | None:
+        """None where the log cannot say in time."""
+        try:
+            return (await asyncio.wait_for(self._events.log.backlog(), seconds)).waiting
+        except (TimeoutError, DatabaseUnavailableError, EventLogUnavailableError):
+            return None
+        except Exception:  # noqa: BLE001 - told; it is wanted for a figure only
+            get_logger(__name__).exception("the backlog of events cannot be read")
+            return None
+
+    async def _loop(self, place: int) -> None:
+        pause, most = _DEFECT_SECONDS
+        while not self._over.is_set():
+            last_round = self._drain.begun  # else a look from before that moment could be taken for the last one
+            try:
+                delivered = await self._deliver()
+            except CircuitOpenError as refused:
+                await self._sleep(self._breaker.seconds_left() or refused.details["retry_after_seconds"])
+            except (DatabaseUnavailableError, EventLogUnavailableError) as error:
+                get_logger(__name__).warning("events cannot be applied now; trying again", code=error.code, reason=error.message)
+                await self._sleep(_OUTAGE_SECONDS)
+            except Exception:  # noqa: BLE001 - told, and tried again
+                get_logger(__name__).exception("applying events broke; trying again", seconds=pause)
+                await self._sleep(pause)
+                pause = min(pause * 2, most)
+            else:
+                pause = _DEFECT_SECONDS[0]
+                if last_round and not self._drain.goes_on(delivered):
+                    return
+                if place and not delivered:
+                    await self._rest()
+
+    async def _deliver(self) -> int:
+        settings, log = self._settings, self._events.log
+        with self._breaker.guard():
+            delivered = await log.deliver(self._events.applier.apply, limit=settings.batch_size, wait_seconds=settings.batch_flush_interval)
+        if delivered >= settings.batch_size:
+            self._stirred.set()
+        return delivered
+
+    async def _rest(self) -> None:
+        """Where nothing waits one looks for all, so that an idle worker costs little; the others look now and then: it may be held up."""
+        if not self._drain.begun:
+            self._stirred.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stirred.wait(), _REST_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _set_or_ended(event: asyncio.Event, loops: list[asyncio.Task[None]], seconds: float | None) -> None:
+    """Wait until it is set, or the time is up. Raises what ended one of the loops, which end by nothing but defects here."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        done, _ = await asyncio.wait({waiting, *loops}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    for task in done - {waiting}:
+        task.result()
