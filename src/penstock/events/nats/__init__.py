@@ -1,0 +1,1 @@
+"""What the event log on NATS JetStream is made of (`penstock.events.nats_log`)."""
