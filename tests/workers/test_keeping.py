@@ -217,3 +217,24 @@ def test_file_that_cannot_be_removed_keeps_no_other(site: Site) -> None:
         keep(site)
     keep(site)
     assert site.world.rows("SELECT key FROM penstock.files") == [{"key": keys[0]}]
+
+
+def test_old_ids_of_events_go(site: Site) -> None:
+    """Wherever in the table they stand, and those that are young enough stay."""
+    with site.world.database.connect(autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO penstock.event_ids SELECT 'id ' || n, now() - n % 3 * interval '100 hours' - interval '1 hour' "
+            "FROM generate_series(1, 60000) n"
+        )
+        assert Housekeeping(site.application, threading.Event()).forget_event_ids() == 20_000
+        rest = connection.execute("SELECT count(*), max(now() - applied_at) < interval '168 hours' FROM penstock.event_ids").fetchone()
+    assert rest == (40_000, True)
+
+
+def test_ids_of_events_are_cleared_away_with_the_rest(site: Site) -> None:
+    with site.world.database.connect(autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO penstock.event_ids VALUES ('young', now() - interval '167 hours'), ('old', now() - interval '169 hours')"
+        )
+        keep(site)
+        assert connection.execute("SELECT event_id FROM penstock.event_ids").fetchall() == [("young",)]

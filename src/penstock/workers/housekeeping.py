@@ -18,6 +18,7 @@ from penstock.workers.turns import SQL, Turn, turn
 
 LEFTOVER_AGE = timedelta(days=1)  # longer than any upload may take
 _BATCH = 20  # files whose rows are held while their objects are removed
+_PAGES = 256  # of event_ids looked through by one statement: 2 MiB, some 25,000 ids
 _LONG = Limits(statement=3600)  # a job's end takes its rejected records with it
 _PATIENT = Limits(idle_in_transaction=3600)  # storage may take its time to remove a batch
 
@@ -39,6 +40,7 @@ class Housekeeping:
             removed = {
                 "jobs": self._until_done(self.forget_job),
                 "keys": self._until_done(self.forget_keys),
+                "event_ids": self.forget_event_ids(),
                 "leftovers": self._application.storage.sweep_leftovers(LEFTOVER_AGE),
                 "files": self._until_done(self.forget_files),
             }
@@ -99,3 +101,18 @@ class Housekeeping:
         """Idempotency keys after 72 hours; how many."""
         with self._application.database.connect(autocommit=True) as connection, translated("removing idempotency keys"):
             return connection.execute(SQL["forget_keys"]).rowcount
+
+    def forget_event_ids(self) -> int:
+        """Those of events that were applied more than EVENT_ID_RETENTION_HOURS ago; how many. Each step holds few of them, for moments:
+        an event that comes with one of them again waits for it.
+        """
+        hours, removed = self._application.settings.event_id_retention_hours, 0
+        with self._application.database.connect(autocommit=True) as connection, translated("removing ids of events"):
+            row = connection.execute(SQL["event_id_pages"]).fetchone()
+            assert row is not None
+            for first in range(0, row[0], _PAGES):
+                if self._stopping.is_set():
+                    break
+                values = {"first": first, "beyond": first + _PAGES, "hours": hours}
+                removed += connection.execute(SQL["forget_event_ids"], values).rowcount
+        return removed

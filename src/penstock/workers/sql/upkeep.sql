@@ -91,3 +91,12 @@ WHERE ctid = ANY(ARRAY(
     WHERE created_at < now() - interval '72 hours' AND lease_until < now()
     ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED
 ))
+
+-- name: event_id_pages
+SELECT pg_relation_size('penstock.event_ids') / current_setting('block_size')::bigint
+
+-- name: forget_event_ids
+-- Page by page: whoever asks for the oldest again and again passes by all that were removed before, and an index by age costs every event.
+DELETE FROM penstock.event_ids
+WHERE ctid >= format('(%%s,0)', %(first)s::bigint)::tid AND ctid < format('(%%s,0)', %(beyond)s::bigint)::tid
+    AND applied_at < now() - %(hours)s * interval '1 hour'
