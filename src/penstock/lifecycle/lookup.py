@@ -1,6 +1,5 @@
 """Looking jobs up, of whatever kind: one, a page of them, which of them changed. Nothing here changes anything."""
 
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,9 +10,9 @@ from psycopg.rows import dict_row
 
 from penstock.database.connect import Database
 from penstock.database.sqlstates import translated
-from penstock.errors import InvalidOptionError, JobNotFoundError
+from penstock.errors import JobNotFoundError
 from penstock.jobs.model import Job, JobId, JobType
-from penstock.lifecycle import view
+from penstock.lifecycle import cursors, view
 from penstock.lifecycle.statements import SQL
 
 Errors = list[dict[str, Any]]  # a name that stays what it is below `list`
@@ -46,7 +45,7 @@ class JobLookup:
         cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """Newest first, without their errors, and the cursor of the next page."""
-        before, before_id = _decoded(cursor)
+        before, before_id = cursors.decoded(cursor, things="jobs")
         values = {
             "type": type,
             "status": status,
@@ -58,7 +57,7 @@ class JobLookup:
         with self._session() as connection, connection.cursor(row_factory=dict_row) as rows:
             jobs = [view.job_of(row, []) for row in rows.execute(SQL["list_jobs"], values)]
         more = len(jobs) > limit
-        return jobs[:limit], _encoded(jobs[limit - 1]) if more else None
+        return jobs[:limit], cursors.encoded(jobs[limit - 1].created_at, jobs[limit - 1].job_id) if more else None
 
     def changes(self, job_ids: Collection[JobId]) -> dict[JobId, datetime]:
         """When each of the jobs changed last; those that do not exist are left out. Full ids only."""
@@ -99,17 +98,3 @@ def full_id(connection: psycopg.Connection[Any], given: str) -> JobId:
     if len(found) > 1:
         raise JobNotFoundError(f"Several jobs begin with {given}: give more of the id.", job_id=given)
     return JobId(found[0])
-
-
-def _encoded(job: Job) -> str:
-    return f"{job.created_at.isoformat()}/{job.job_id}"
-
-
-def _decoded(cursor: str | None) -> tuple[datetime | None, str | None]:
-    if cursor is None:
-        return None, None
-    try:
-        stamp, _, job_id = cursor.partition("/")
-        return datetime.fromisoformat(stamp), str(uuid.UUID(job_id))
-    except ValueError:
-        raise InvalidOptionError("The cursor is not one that a list of jobs gave.", cursor=cursor) from None
