@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import InvalidEventError
+from penstock.errors import InvalidEventError, PayloadTooLargeError
 from penstock.events.model import Event
 from penstock.events.reading import FIELDS, MOST_EVENT_BYTES, Clock, EventReader, elements, lines
 from penstock.resources.registry import Registry
@@ -222,14 +222,27 @@ def test_each_event_is_accepted_later_than_the_one_before() -> None:
 
 def test_elements_are_read_one_by_one() -> None:
     """A wrong one spoils only itself; what is no array is refused."""
-    assert elements(b' [1, {"a": [2, "]"]}, "x"] ') == [b"1", b'{"a": [2, "]"]}', b'"x"']
-    assert elements(b"[]") == []
+    assert elements(b' [1, {"a": [2, "]"]}, "x"] ', 3) == [b"1", b'{"a": [2, "]"]}', b'"x"']
+    assert elements(b"[]", 3) == []
     for body in (b"", b"{}", b"[1", b"[1,]", b"[1] 2", b"null", b"\xff", b"[" * 60_000):
         with pytest.raises(InvalidEventError, match="must be a JSON array"):
-            elements(body)
+            elements(body, 3)
 
 
 def test_lines_keep_their_numbers() -> None:
     """Empty ones are passed over."""
-    assert list(lines(b'{"a": 1}\r\n\n \t\n[]\n')) == [(1, b'{"a": 1}'), (4, b"[]")]
-    assert list(lines(b"\n\n")) == []
+    assert lines(b'{"a": 1}\r\n\n \t\n[]\n', 3) == [(1, b'{"a": 1}'), (4, b"[]")]
+    assert lines(b"\n\n", 3) == []
+
+
+def test_batches_are_bounded() -> None:
+    """By their events, however they are written; commas inside of texts are none between events."""
+    for count in (4, 10_000):
+        with pytest.raises(PayloadTooLargeError, match="3 events"):
+            elements(b"[0" + b",0" * (count - 1) + b"]", 3)
+        with pytest.raises(PayloadTooLargeError, match="3 events"):
+            lines(b"0\n" * count, 3)
+    with pytest.raises(PayloadTooLargeError, match="3 events"):
+        lines(b"\n" * 7, 3)
+    written = b'"' + b',\\"' * 100 + b'"'
+    assert elements(b"[%b,%b]" % (written, written), 3) == [written, written]

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from litestar import Router
+from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
-from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from penstock.api import (
     document,
@@ -15,6 +16,7 @@ from penstock.api import (
     jobs,
     operations,
     previewing,
+    product_events,
     receiving,
     records,
     reports,
@@ -22,11 +24,13 @@ from penstock.api import (
     storage_routes,
 )
 from penstock.api.conventions import Conventions
+from penstock.api.event_door import PATH, EventDoor
 from penstock.api.events import MOST_LISTENERS, Hub
 from penstock.api.health import Health
 from penstock.api.parameters import refuse_unknown_query
 from penstock.api.problems import handle
 from penstock.api.services import Service, Services
+from penstock.api.tally import Tally
 from penstock.bootstrap import Application
 
 MOST_BODY_BYTES = 1024 * 1024  # of a JSON request; routes that receive files have limits of their own
@@ -41,6 +45,7 @@ _V1: list[Any] = [
     *export_streams.ROUTES,
     *exports.ROUTES,
     *storage_routes.ROUTES,
+    *product_events.ROUTES,
 ]
 _ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
 
@@ -49,12 +54,19 @@ class _Api(Service):
     """Litestar inside the conventions, which also see what its router refuses."""
 
     conventions: Conventions
+    door: EventDoor
+    door_handler: Any  # what the router would have led such a request to
 
     async def __call__(self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend) -> None:
         await self.conventions(scope, receive, send)  # type: ignore[arg-type]  # Litestar types its own scopes only
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(scope, receive, send)
+        request = cast("HTTPScope", scope)
+        if request["path"] == PATH and request["method"] == "POST" and not request["query_string"]:
+            request["route_handler"] = self.door_handler
+            await self.door(request, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
@@ -74,14 +86,23 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
     app.conventions = Conventions(
         app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app), stopping=stopping, public_url=application.settings.public_url
     )
+    tally = Tally()
+    app.door = EventDoor(application, tally)
+    app.door_handler = _handler(app, PATH, "POST")
     app.services = Services(
         application=application,
+        tally=tally,
         hub=Hub(application.jobs.changes, application.jobs.get, stopping=stopping),
         health=Health(application),
         stopping=stopping,
     )
     app.state["document"] = document.document(app, application.registry, application.settings.public_url)
     return app
+
+
+def _handler(app: Service, path: str, method: str) -> HTTPRouteHandler:
+    route = next(route for route in app.routes if isinstance(route, HTTPRoute) and route.path_format == path)
+    return next(handler for handler in route.route_handlers if method in handler.http_methods)
 
 
 def _route_finder(app: Service) -> Callable[[Scope], str]:

@@ -28,11 +28,15 @@ async def body_of(request: AnyRequest, *, beyond_bytes: int = 0) -> AsyncIterato
 
 async def json_request(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]:
     """As `json_of`, where nothing but JSON is taken. Raises UnsupportedMediaTypeError besides."""
-    content_type = request.headers.get("content-type")
+    check_json(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    return await json_of(request, exact=exact)
+
+
+def check_json(content_type: str | None, content_encoding: str | None) -> None:
+    """Raises UnsupportedMediaTypeError for anything but plain JSON."""
     if not is_json(content_type):  # first, since `media_of` would name what other addresses take besides
         raise UnsupportedMediaTypeError(f"Content-Type must be {JSON} here.", allowed=[JSON])
-    media_of(content_type, request.headers.get("content-encoding"), format_given=None)
-    return await json_of(request, exact=exact)
+    media_of(content_type, content_encoding, format_given=None)
 
 
 async def json_of(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]:
@@ -40,10 +44,7 @@ async def json_of(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]
 
     Raises UsageError, PayloadTooLargeError.
     """
-    settings = services(request).application.settings
-    limits = BodyLimits(max_bytes=MOST_JSON_BYTES, idle_seconds=settings.upload_idle_seconds, total_seconds=settings.upload_idle_seconds)
-    async with aclosing(_arriving(request)) as chunks:
-        body = b"".join([chunk async for chunk in bounded(chunks, limits, content_length=_length(request))])
+    body = await whole(request, MOST_JSON_BYTES)
     try:
         decoded = (_EXACT if exact else _PLAIN).decode(body)
         if exact:
@@ -51,6 +52,17 @@ async def json_of(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise UsageError("The body must be a JSON object.") from None
     return decoded
+
+
+async def whole(request: AnyRequest, most_bytes: int) -> bytes:
+    """A body that is held in memory, and must have come within UPLOAD_IDLE_SECONDS.
+
+    Raises PayloadTooLargeError, BodyTimeoutError, IncompleteBodyError.
+    """
+    seconds = services(request).application.settings.upload_idle_seconds
+    limits = BodyLimits(max_bytes=most_bytes, idle_seconds=seconds, total_seconds=seconds)
+    async with aclosing(_arriving(request)) as chunks:
+        return b"".join([chunk async for chunk in bounded(chunks, limits, content_length=_length(request))])
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:

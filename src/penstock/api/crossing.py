@@ -4,24 +4,22 @@ Nobody signs in to a server on loopback: what keeps others out is that only this
 its browser. A form can be sent to any address without asking; the page cannot read the answer, but the records would have landed.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-
-from litestar.types import HTTPScope
 
 from penstock.errors import CrossSiteError, UnknownHostError
 
 _SAFE = ("GET", "HEAD", "OPTIONS")  # they change nothing
 
 
-def cross_site(scope: HTTPScope, public_url: str | None) -> CrossSiteError | None:
+def cross_site(method: str, headers: Mapping[bytes, bytes], public_url: str | None) -> CrossSiteError | None:
     """What a browser says of where a request comes from; programs say nothing of it, and pass."""
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if scope["method"] in _SAFE or _ours(origin, headers.get(b"host", b"").decode("latin-1"), public_url):
+    site, written = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if method in _SAFE or site in (b"same-origin", b"none") or (site is None and not written):
         return None
-    site = headers.get(b"sec-fetch-site")
-    if site in (b"same-origin", b"none") or (site is None and not origin):
+    if _ours((written or b"").decode("latin-1"), headers.get(b"host", b"").decode("latin-1"), public_url):
         return None
     return CrossSiteError(
         "A page of another site may not send requests here. Send it from this server's own address, or from a program; behind a proxy set "
@@ -40,18 +38,23 @@ def _ours(origin: str, host: str, public_url: str | None) -> bool:
     return address.lower() == host.lower()
 
 
-def unknown_host(scope: HTTPScope, public_url: str | None) -> UnknownHostError | None:
+def unknown_host(headers: Mapping[bytes, bytes], public_url: str | None) -> UnknownHostError | None:
     """A page whose name was made to mean this machine is of the same site as the server, for the browser; its name gives it away."""
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    name = _name(host)
-    if not host or name == "localhost" or name.endswith(".localhost") or _is_loopback(name):
-        return None
-    if public_url is not None and name == urlsplit(public_url).hostname:
+    host = headers.get(b"host")
+    if not host or _is_known(host, public_url):
         return None
     return UnknownHostError(
         "This server answers to the names of its own machine only (localhost, 127.0.0.1). If people reach it by another name, through a "
         "proxy say, set PUBLIC_URL to the address that they use."
     )
+
+
+@lru_cache(maxsize=64)  # nearly all requests name the same one or two
+def _is_known(host: bytes, public_url: str | None) -> bool:
+    name = _name(host.decode("latin-1"))
+    if name == "localhost" or name.endswith(".localhost") or _is_loopback(name):
+        return True
+    return public_url is not None and name == urlsplit(public_url).hostname
 
 
 def _name(host: str) -> str:

@@ -4,9 +4,10 @@ A connection that is closed while bytes arrive is reset, and with it goes an ans
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
-from litestar.types import HTTPScope, Receive, ReceiveMessage
+from litestar.types import Receive, ReceiveMessage
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_SECONDS = 1.0
@@ -15,8 +16,9 @@ _MOST_SECONDS = 1.0
 class Incoming:
     """The body on its way in, with what is known of its end. `receive` takes the place of the one that it wraps."""
 
-    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
-        headers = dict(scope["headers"])
+    __slots__ = ("_begun", "_receive", "over")
+
+    def __init__(self, headers: Mapping[bytes, bytes], receive: Receive) -> None:
         self._receive = receive
         self.over = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         self._begun = b"expect" not in headers  # else it comes only when it is asked for

@@ -16,7 +16,9 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 
 from penstock.api.parameters import allowed, written
 from penstock.errors import (
+    CircuitOpenError,
     DatabaseUnavailableError,
+    EventLogUnavailableError,
     ExportTimeoutError,
     HandedOverError,
     IdempotencyInProgressError,
@@ -24,6 +26,7 @@ from penstock.errors import (
     OverloadedError,
     PayloadTooLargeError,
     PenstockError,
+    QueueFullError,
     RouteNotFoundError,
     StorageUnavailableError,
     UsageError,
@@ -31,22 +34,32 @@ from penstock.errors import (
 from penstock.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
-# In the scope's state; ADDRESS is the path as the client wrote it, and HEAD_ONLY is there where a GET's body is not wanted.
-REQUEST_ID, ADDRESS, HEAD_ONLY = "request_id", "address", "head_only"
+# In the scope's state; ADDRESS is the path as the client wrote it, HEADERS the request's by name, and HEAD_ONLY is there where a GET's body
+# is not wanted.
+REQUEST_ID, ADDRESS, HEADERS, HEAD_ONLY = "request_id", "address", "headers", "head_only"
 # Seconds after which it is worth another try.
 _RETRY_AFTER = {
-    DatabaseUnavailableError: 5,
+    DatabaseUnavailableError: 5,  # a circuit says it itself
+    EventLogUnavailableError: 5,
     StorageUnavailableError: 5,
     HandedOverError: 5,
     OverloadedError: 2,
     IdempotencyInProgressError: 2,
+    QueueFullError: 1,
 }
 _OUTAGES: dict[type[PenstockError], str] = {
     DatabaseUnavailableError: "The database cannot be reached at the moment. Try again in a few seconds.",
+    CircuitOpenError: "What this needs was away several times in a row and is left alone for a while. Try again after that.",
+    EventLogUnavailableError: "The log of events cannot be reached at the moment. Try again in a few seconds.",
     StorageUnavailableError: "The storage cannot be reached at the moment. Try again in a few seconds.",
     HandedOverError: "The server is stopping. Try again in a few seconds.",
 }
-_NOTHING_TO_HIDE = (OverloadedError, ExportTimeoutError, UsageError)  # of a 5xx: the server says so itself, and nothing of what lies inside
+_NOTHING_TO_HIDE = (
+    OverloadedError,
+    QueueFullError,
+    ExportTimeoutError,
+    UsageError,
+)  # of a 5xx: the server says so itself, and nothing of what lies inside
 _UNFORESEEN = "Something unforeseen happened, and it was logged. Give the request id to whoever runs the server: {request_id}"
 
 
@@ -86,6 +99,14 @@ def rendered(error: PenstockError, path: str, request_id: str) -> tuple[int, byt
     """Status, body and headers of a problem, for what answers before Litestar does."""
     status, body = _problem(error, path, request_id)
     return status, body, _retry_after(error)
+
+
+def answered(error: Exception, path: str, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """The same of whatever a route raised that is not Litestar's; it is logged as `handle` does."""
+    known = error if isinstance(error, PenstockError) else None
+    _log(known, error)
+    status, body = _problem(known, path, request_id)
+    return status, body, _retry_after(known)
 
 
 def problems(*errors: type[PenstockError]) -> dict[int, ResponseSpec]:
@@ -140,14 +161,16 @@ def _text(text: str) -> str:
 
 
 def _retry_after(error: PenstockError | None) -> dict[str, str]:
+    if isinstance(error, CircuitOpenError) and (left := error.details.get("retry_after_seconds")) is not None:
+        return {"Retry-After": str(left)}
     seconds = next((seconds for kind, seconds in _RETRY_AFTER.items() if isinstance(error, kind)), None)
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def _log(known: PenstockError | None, error: Exception) -> None:
     log = get_logger(__name__)
-    if isinstance(known, UsageError):
-        return  # the access line says it
+    if isinstance(known, (UsageError, QueueFullError, CircuitOpenError)):
+        return  # the access line says it, and there may be thousands in a second
     if isinstance(known, OverloadedError):
         log.warning("overloaded", reason=known.message)
     elif type(known) in _OUTAGES:

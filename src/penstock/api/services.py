@@ -10,6 +10,7 @@ from litestar.datastructures import State
 
 from penstock.api.events import Hub
 from penstock.api.health import Health
+from penstock.api.tally import Tally
 from penstock.bootstrap import Application
 
 AnyRequest = Request[Any, Any, State]
@@ -18,6 +19,7 @@ AnyRequest = Request[Any, Any, State]
 @dataclass(frozen=True, slots=True)
 class Services:
     application: Application
+    tally: Tally
     hub: Hub
     health: Health
     stopping: asyncio.Event  # set when the process begins to stop: streams end, nothing new begins

@@ -7,14 +7,13 @@ is looked at again, exactly, and either taken or told what is wrong with it.
 import json
 import re
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Never
 
 import msgspec
 
-from penstock.errors import InvalidEventError
+from penstock.errors import InvalidEventError, PayloadTooLargeError
 from penstock.events.model import Event
 from penstock.resources.checks.cells import FORBIDDEN, FORBIDDEN_HINT, bounds
 from penstock.resources.datetimes import moment_of
@@ -29,6 +28,8 @@ REPEATED, UNKNOWN = "repeated", "unknown"  # problems of a key; those of values 
 
 _TICK = timedelta(microseconds=1)
 _QUOTES, _QUOTES_OF_ONE = 8, 4  # of three keys and a text; of a key and a text
+_MOST_COMMAS = 10  # outside of texts, for each event: five fields need four, and one more behind it
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _DIGITS = 20  # of a whole number; longer ones are out of every range, and Python takes long to read them
 _forbidden = re.compile(FORBIDDEN).search
 
@@ -160,19 +161,39 @@ class EventReader:
         return number
 
 
-def elements(body: bytes) -> list[bytes]:
-    """The elements of a JSON array, each to be read for itself. Raises InvalidEventError for what is no array, or no JSON."""
+def elements(body: bytes, most: int) -> list[bytes]:
+    """The elements of a JSON array, each to be read for itself.
+
+    Raises InvalidEventError for what is no array, or no JSON; PayloadTooLargeError for more than `most`.
+    """
+    # Counted beforehand: an array of millions of zeros would become millions of objects.
+    if body.count(b",") > most * _MOST_COMMAS and _TEXT.sub(b"", body).count(b",") > most * _MOST_COMMAS:
+        raise _too_many(most)
     try:
-        return [bytes(element) for element in _elements(body)]
+        found = _elements(body)
     except _UNDECODED:
         _refuse(None, Kind.INVALID, "a JSON array of events", "The body must be a JSON array of events.")
+    if len(found) > most:
+        raise _too_many(most)
+    return [bytes(element) for element in found]
 
 
-def lines(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines of NDJSON that hold anything, with their numbers from 1."""
-    for number, line in enumerate(body.split(b"\n"), 1):
-        if text := line.strip(b" \t\r"):
-            yield number, text
+def lines(body: bytes, most: int) -> list[tuple[int, bytes]]:
+    """The lines of NDJSON that hold anything, with their numbers from 1.
+
+    Raises PayloadTooLargeError for more than `most`, and as many empty ones.
+    """
+    if body.count(b"\n") > 2 * most:
+        raise _too_many(most)
+    stripped = ((number, line.strip(b" \t\r")) for number, line in enumerate(body.split(b"\n"), 1))
+    found = [(number, line) for number, line in stripped if line]
+    if len(found) > most:
+        raise _too_many(most)
+    return found
+
+
+def _too_many(most: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"A batch may have {most} events. Send the rest in further ones.", limit_events=most)
 
 
 class _Number(str):
@@ -209,7 +230,8 @@ def _check_keys(keys: list[str]) -> None:
     known = ", ".join(FIELDS)
     for key in keys:
         if key not in FIELDS:
-            _refuse(key[:100], UNKNOWN, known, f"An event has no field {key[:100]!r}; there are {known}.")
+            shown = key[:100].encode("utf-8", "replace").decode()
+            _refuse(shown, UNKNOWN, known, f"An event has no field {shown!r}; there are {known}.")
         if keys.count(key) > 1:
             _refuse(key, REPEATED, "given once", f"{key} is given more than once.")
 
