@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -39,10 +40,17 @@ class _Look:
 
 
 class Health:
-    """Looks at database and storage, at most once a second; who asks meanwhile gets the same answer."""
+    """Looks at database and storage, and at NATS where events are kept there, at most once a second; who asks meanwhile gets the same
+    answer.
+    """
 
     def __init__(self, application: Application) -> None:
-        self._looks = {"database": lambda: _ask(application), "storage": lambda: application.storage.check()}  # noqa: PLW0108 - opens the storage, which is not for the event loop
+        self._looks: dict[str, Callable[[], Awaitable[None]]] = {
+            "database": lambda: asyncio.to_thread(_ask, application),
+            "storage": lambda: asyncio.to_thread(lambda: application.storage.check()),  # noqa: PLW0108 - opens the storage, which is not for the event loop
+        }
+        if application.settings.nats_url is not None:
+            self._looks["events"] = lambda: application.events.log.check()  # noqa: PLW0108 - made at its first use, not for a document
         self._last: _Look | None = None
         self._running: asyncio.Task[HealthView] | None = None
 
@@ -67,7 +75,7 @@ class Health:
         began = time.perf_counter()
         message: str | None = None
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._looks[name]), _LOOK_SECONDS)
+            await asyncio.wait_for(self._looks[name](), _LOOK_SECONDS)
         except TimeoutError:
             message = f"no answer within {_LOOK_SECONDS:g} s"
         except PenstockError as error:

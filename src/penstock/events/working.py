@@ -13,6 +13,7 @@ from penstock.settings import Settings
 _REST_SECONDS = 1.0  # how long all but one rest where nothing waits
 _OUTAGE_SECONDS = 0.2  # between two tries while the circuit is still closed
 _DEFECT_SECONDS = (1.0, 30.0)  # the first pause and the longest: what does not go away must not fill the log
+_LAST_LOOKS = 3  # in a row that find nothing, where others should still have been there: they may have been held up
 _STOP_SECONDS = 0.5  # for batches under way when the time is up, and for the last look at what waits
 
 
@@ -24,9 +25,11 @@ class _Drain:
     waited: int | None = None  # None: nobody could say
     taken: int = 0
 
-    def goes_on(self, delivered: int) -> bool:
+    def over(self, delivered: int, empty: int) -> bool:
+        """After a look that began in this round; `empty` in a row found nothing."""
         self.taken += delivered
-        return delivered > 0 and (self.waited is None or self.taken < self.waited)
+        enough = self.waited is not None and self.taken >= self.waited
+        return enough or empty >= (1 if self.waited is None else _LAST_LOOKS)
 
 
 class EventWorker:
@@ -86,6 +89,7 @@ class EventWorker:
 
     async def _loop(self, place: int) -> None:
         pause, most = _DEFECT_SECONDS
+        empty = 0
         while not self._over.is_set():
             last_round = self._drain.begun  # else a look from before that moment could be taken for the last one
             try:
@@ -101,7 +105,8 @@ class EventWorker:
                 pause = min(pause * 2, most)
             else:
                 pause = _DEFECT_SECONDS[0]
-                if last_round and not self._drain.goes_on(delivered):
+                empty = 0 if delivered or not last_round else empty + 1
+                if last_round and self._drain.over(delivered, empty):
                     return
                 if place and not delivered:
                     await self._rest()
