@@ -33,7 +33,8 @@ _PORTS_TRIED = 5
 class NatsServer:
     """A server of the test's own, with its messages in a folder that outlives its process."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, *options: str) -> None:
+        self.options = options  # beside its place; may be changed between a stop and a start
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +63,9 @@ class NatsServer:
     def _started(self, port: int) -> bool:
         pid_file = self._folder / NATS_PID_FILE
         place = ["-a", "127.0.0.1", "-p", str(port), "-sd", str(self._folder / "store"), "-l", str(self._folder / "log")]
-        process = subprocess.Popen([self._program, "-js", *place, "-P", str(pid_file)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [self._program, "-js", *place, "-P", str(pid_file), *self.options], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self._process = process
         until(lambda: process.poll() is not None or _answers(port), _SECONDS)
         if process.poll() is None and _answers(port):
@@ -80,12 +83,12 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server() -> Iterator[NatsServer]:
-    """A server of the test's own. Skips the test where the program is absent."""
+def nats_server(*options: str) -> Iterator[NatsServer]:
+    """A server of the test's own; `options` are the program's. Skips the test where the program is absent."""
     if (program := shutil.which(_PROGRAM) or shutil.which(f"/usr/sbin/{_PROGRAM}")) is None:
         pytest.skip(f"needs NATS: no program {_PROGRAM}")
     with tempfile.TemporaryDirectory(prefix="nats-", dir=os.environ[RUN_FOLDER]) as folder:
-        server = NatsServer(program, Path(folder))
+        server = NatsServer(program, Path(folder), *options)
         try:
             server.start()
             yield server

@@ -175,7 +175,7 @@ class NatsLog:
             await self._ready()
             with self._puller() as puller:
                 try:
-                    messages = await puller.fetch(limit, wait_seconds=wait_seconds, fresh_seconds=self._ack_wait / 2)
+                    messages = await puller.fetch(limit, wait_seconds=wait_seconds, fresh_seconds=self._ack_wait / 4)
                 except EventLogUnavailableError:
                     if self._closed:
                         return None

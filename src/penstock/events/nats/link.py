@@ -63,6 +63,8 @@ class Link:
         self._client: _Client | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._away = False
+        self._failures = 0
+        self._tried = asyncio.Event()  # every server once, in vain
         self._closed = False
 
     async def client(self) -> Client:
@@ -75,8 +77,7 @@ class Link:
         if self._closed:
             raise HandedOverError("This process stops.")
         client, connecting = self._begun()
-        if not self._away:
-            await asyncio.wait({connecting}, timeout=_CONNECT_SECONDS)
+        await self._connected_or_tried(connecting)
         if connecting.done() and not connecting.cancelled() and (error := connecting.exception()) is not None:
             raise self.away() from error
         if not connecting.done() or not client.is_connected:
@@ -88,7 +89,18 @@ class Link:
         if client is None or connecting is None or (connecting.done() and client.is_closed):
             self._client = client = _Client(must_have_tls=self.servers.urls[0].startswith(("tls:", "wss:")))
             self._connecting = connecting = asyncio.create_task(self._connect(client))
+            self._failures = 0
+            self._tried.clear()
         return client, connecting
+
+    async def _connected_or_tried(self, connecting: asyncio.Task[None]) -> None:
+        if connecting.done() or self._tried.is_set():
+            return
+        tried = asyncio.create_task(self._tried.wait())
+        try:
+            await asyncio.wait({connecting, tried}, timeout=_CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            tried.cancel()
 
     def away(self) -> EventLogUnavailableError:
         return EventLogUnavailableError(f"NATS at {self.servers.shown} is away. Check that it runs and can be reached, then try again.")
@@ -150,6 +162,9 @@ class Link:
         if not self._away and not self._closed:
             get_logger(__name__).warning("NATS: an error of the connection", where=self.servers.shown, reason=_said(error))
         self._away = self._away or self._client is None or not self._client.is_connected
+        self._failures += 1
+        if self._failures >= len(self.servers.urls):
+            self._tried.set()
 
     async def _lost(self) -> None:
         if not self._closed:

@@ -18,7 +18,9 @@ from penstock.events.nats.link import Link, has_no_responders
 from penstock.events.nats.messages import unpacked
 from penstock.logs import get_logger
 
-_ANSWER_SECONDS = 5.0  # beyond what we asked the server to wait
+_ANSWER_SECONDS = 2.0  # beyond what we asked the server to wait; what comes later is had by the next call
+_SETTLE_SECONDS = 2.0
+_SOON_SECONDS = 1e-6  # 0 would be no delay asked for
 _NANOSECONDS = 1_000_000_000
 _STATUS, _DESCRIPTION = "Status", "Description"
 _NOTHING_MORE = ("404", "408")
@@ -50,11 +52,17 @@ class Batch:
             self._kept_at = time.monotonic()
 
     async def settle(self, verdicts: Sequence[Verdict]) -> None:
+        """Returns when the server has forgotten what is settled: it takes acknowledgements in order, and answers the last."""
+        settled = []
         for message, verdict in zip(self.messages, verdicts, strict=True):
             if isinstance(verdict, Retry):
-                await message.nak(max(verdict.seconds, 1e-6))
+                await message.nak(max(verdict.seconds, _SOON_SECONDS))
             else:
-                await message.ack()
+                settled.append(message)
+        for message in settled[:-1]:
+            await message.ack()
+        for message in settled[-1:]:
+            await message.ack_sync(_SETTLE_SECONDS)
 
     async def release(self) -> None:
         """Let others have them at once."""
@@ -63,7 +71,7 @@ class Batch:
 
 
 class Puller:
-    """Asks for one batch at a time. `on_missing` is called when there is no consumer to ask."""
+    """Asks for one batch at a time. `on_missing` is called when there may be no consumer to ask."""
 
     def __init__(self, link: Link, subject: str, *, on_missing: Callable[[], None]) -> None:
         self._link = link
@@ -79,14 +87,15 @@ class Puller:
         self._news = asyncio.Event()
 
     async def fetch(self, limit: int, *, wait_seconds: float, fresh_seconds: float) -> list[Msg]:
-        """Up to `limit` messages; waits for so long at most for the first, and for as many to come.
+        """Up to `limit` messages; waits for so long at most for the first, and for as many to come, and not longer than `fresh_seconds`:
+        what comes is ours for some time only.
 
-        What came after an earlier call had given up is had first, unless it is older than `fresh_seconds`: others may have it by now.
+        What came after an earlier call had given up is had first, unless it is older than that.
         """
         while self._arrived and self._arrived[0][0] < time.monotonic() - fresh_seconds:
             self._arrived.popleft()
         if not self._arrived:
-            await self._ask(limit, wait_seconds)
+            await self._ask(limit, min(wait_seconds, fresh_seconds))
         return [self._arrived.popleft()[1] for _ in range(min(limit, len(self._arrived)))]
 
     def lost(self) -> None:
@@ -112,6 +121,7 @@ class Puller:
                 await self._over()
         except TimeoutError as error:
             if not self._arrived:
+                self._on_missing()  # a server says nothing of a consumer that is not there
                 raise EventLogUnavailableError(f"NATS at {self._link.servers.shown} did not answer in time. Try again.") from error
         except (nats.errors.Error, OSError) as error:
             raise self._link.away() from error
