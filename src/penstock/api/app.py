@@ -10,6 +10,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from penstock.api import (
+    dead_letters,
     document,
     export_streams,
     exports,
@@ -27,6 +28,7 @@ from penstock.api.conventions import Conventions
 from penstock.api.event_door import PATH, EventDoor
 from penstock.api.events import MOST_LISTENERS, Hub
 from penstock.api.health import Health
+from penstock.api.metrics import Metrics
 from penstock.api.parameters import refuse_unknown_query
 from penstock.api.problems import handle
 from penstock.api.services import Service, Services
@@ -46,6 +48,7 @@ _V1: list[Any] = [
     *exports.ROUTES,
     *storage_routes.ROUTES,
     *product_events.ROUTES,
+    *dead_letters.ROUTES,
 ]
 _ROOT: list[Any] = [*operations.ROUTES, *document.ROUTES, records.get_user]
 
@@ -94,6 +97,7 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
         tally=tally,
         hub=Hub(application.jobs.changes, application.jobs.get, stopping=stopping),
         health=Health(application),
+        metrics=Metrics(application, tally),
         stopping=stopping,
     )
     app.state["document"] = document.document(app, application.registry, application.settings.public_url)

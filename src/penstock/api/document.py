@@ -33,6 +33,8 @@ _TAGS = {
     "uploads": "Files sent ahead of their import.",
     "exports": "Records out of resources.",
     "jobs": "Work of every kind, and how it goes.",
+    "product events": "Prices and stocks as they change.",
+    "dead letters": "Events that could not be applied.",
     "resources": "What can be imported and exported.",
     "records": "Single records.",
     "operations": "For those who run the server.",

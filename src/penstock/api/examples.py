@@ -1,13 +1,20 @@
 """Examples in the document, by the name of their schema."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
+from penstock.api.dead_letters import DeadLetterCode, DeadLetterList
+from penstock.api.product_events import EventAnswer, EventBatchAnswer, EventFault, EventResult, EventStatus
 from penstock.api.views import ExportCreated, ExportLinks, ExportView, ImportCreated, ImportLinks, ImportList, ImportView, JobList
+from penstock.events.dead_letters import DeadLetter
+from penstock.events.model import DeadLetterId
 from penstock.jobs.model import ErrorSummary, JobStatus, Mode
 
+_encoded = msgspec.json.Encoder(decimal_format="number").encode
 _ID = "0b6fd5a1-3f0c-4c5e-9d3e-6a1b2c3d4e5f"
 _BASE = f"https://penstock.example.com/v1/imports/{_ID}"
 _BEGAN, _ENDED = datetime(2026, 3, 2, 9, 30, tzinfo=UTC), datetime(2026, 3, 2, 9, 30, 4, tzinfo=UTC)
@@ -109,8 +116,42 @@ _EXPORT = ExportView(
 )
 _ORDERED = ExportCreated(job_id=_ID, resource="users", status=JobStatus.PENDING, created_at=_BEGAN, links=_EXPORT_LINKS)
 _NEXT = "MjAyNi0wMy0wMlQwOTozMDowMCswMDowMA"
+_LETTER = DeadLetter(
+    dead_letter_id=DeadLetterId(UUID(_ID)),
+    product_id="abc123",
+    price=Decimal("49.99"),
+    stock=100,
+    occurred_at=_BEGAN,
+    event_id="order-4711",
+    accepted_at=_BEGAN,
+    raw=None,
+    code=DeadLetterCode.REFUSED_BY_DATABASE.value,
+    reason="PostgreSQL refused it (CheckViolation, SQLSTATE 23514, constraint products_are_dear).",
+    attempts=0,
+    died_at=_ENDED,
+)
+_BATCH = EventBatchAnswer(
+    accepted=1,
+    duplicates=0,
+    rejected=1,
+    not_stored=0,
+    results=[
+        EventResult(index=0, line=1, status=EventStatus.ACCEPTED, event_id="order-4711"),
+        EventResult(
+            index=1,
+            line=2,
+            status=EventStatus.REJECTED,
+            event_id=None,
+            error=EventFault(
+                code="invalid_event",
+                message="stock must be a whole number from 0 to 2147483647.",
+                details={"field": "stock", "problem": "out_of_range", "allowed": "a whole number from 0 to 2147483647"},
+            ),
+        ),
+    ],
+)
 EXAMPLES: dict[str, Any] = msgspec.json.decode(
-    msgspec.json.encode(
+    _encoded(
         {
             "ImportView": _IMPORT,
             "ImportCreated": _CREATED,
@@ -118,6 +159,10 @@ EXAMPLES: dict[str, Any] = msgspec.json.decode(
             "ExportView": _EXPORT,
             "ExportCreated": _ORDERED,
             "JobList": JobList(items=[_EXPORT, _IMPORT], next=_NEXT),
+            "EventAnswer": EventAnswer(status="accepted", event_id="order-4711"),
+            "EventBatchAnswer": _BATCH,
+            "DeadLetter": _LETTER,
+            "DeadLetterList": DeadLetterList(items=[_LETTER], next=_NEXT),
         }
     )
 )

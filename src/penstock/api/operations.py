@@ -8,6 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from penstock.api.health import HealthView
+from penstock.api.metrics import MEDIA_TYPE as METRICS_TYPE
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, services
 from penstock.errors import InvalidOptionError
@@ -79,4 +80,20 @@ async def ping() -> Pong:
     return Pong()
 
 
-ROUTES = [health, healthz, live, ready, ping]
+@get(
+    "/metrics",
+    operation_id="get_metrics",
+    tags=["operations"],
+    summary="How events fare, for Prometheus",
+    description="In the text format. What counts over all servers is the same from each of them, and stays what it was while the database "
+    "is away.",
+    responses={
+        **problems(InvalidOptionError),
+        200: ResponseSpec(str, generate_examples=False, description="The metrics.", media_type="text/plain"),
+    },
+)
+async def metrics(request: AnyRequest) -> Response[bytes]:
+    return Response(await services(request).metrics.text(), headers={"Content-Type": METRICS_TYPE})
+
+
+ROUTES = [health, healthz, live, ready, ping, metrics]

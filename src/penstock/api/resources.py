@@ -95,6 +95,7 @@ def field_schema(field: Field) -> dict[str, Any]:
         "minimum": _number(field.minimum),
         "maximum": _number(field.maximum),
         "default": field.default,
+        "x-touch": field.touch or None,
         "x-pattern-hint": field.pattern_hint,
         "x-max-words": field.max_words,
         "x-precision": field.precision,

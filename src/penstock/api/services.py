@@ -10,6 +10,7 @@ from litestar.datastructures import State
 
 from penstock.api.events import Hub
 from penstock.api.health import Health
+from penstock.api.metrics import Metrics
 from penstock.api.tally import Tally
 from penstock.bootstrap import Application
 
@@ -22,6 +23,7 @@ class Services:
     tally: Tally
     hub: Hub
     health: Health
+    metrics: Metrics
     stopping: asyncio.Event  # set when the process begins to stop: streams end, nothing new begins
 
 

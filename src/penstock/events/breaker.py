@@ -5,13 +5,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from purgatory.domain.model import OPENED, Context, OpenedState
 
 from penstock.errors import CircuitOpenError, DatabaseUnavailableError, EventLogUnavailableError
 from penstock.logs import get_logger
 
+_known: WeakSet["Breaker"] = WeakSet()
 _OUTAGES = (DatabaseUnavailableError, EventLogUnavailableError)
+
+
+def circuits() -> dict[str, bool]:
+    """By name, whether a circuit of this process is open; those of one name count as one."""
+    found: dict[str, bool] = {}
+    for breaker in list(_known):
+        found[breaker.name] = found.get(breaker.name, False) or breaker.open
+    return found
 
 
 class Breaker:
@@ -23,6 +33,7 @@ class Breaker:
 
     def __init__(self, name: str, *, threshold: int, timeout_seconds: float) -> None:
         self.name = name
+        _known.add(self)
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._context = Context(name, threshold, timeout_seconds, exclude=[(BaseException, _is_no_outage)])
