@@ -31,6 +31,7 @@ CREATE TABLE penstock.event_retries (
         AND accepted_at BETWEEN '0001-01-01 00:00:00Z' AND '9999-12-31 23:59:59.999999Z')
 );
 CREATE INDEX event_retries_by_due ON penstock.event_retries (due_at);
+CREATE INDEX event_retries_by_age ON penstock.event_retries (accepted_at);
 
 -- Ids that senders gave and that have been applied: an event sent again is not applied again. Kept for EVENT_ID_RETENTION_HOURS.
 CREATE TABLE penstock.event_ids (
