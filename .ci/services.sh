@@ -32,6 +32,48 @@ need_postgres() {
     echo "== external PostgreSQL: $url"
 }
 
+# NATS with JetStream: the program, for tests that kill servers of their own, and one server for the others. Leaves PENSTOCK_TEST_NATS_URL.
+need_nats() {
+    nats_program >/dev/null || apt_install nats-server
+    nats_program >/dev/null || { echo "error: no program nats-server, and the system's packages have none" >&2; exit 1; }
+    if ! has_jetstream "${PENSTOCK_TEST_NATS_URL:-}"; then
+        local folder="$PWD/.cache/nats" port _
+        port=$(free_ports 4300 1)
+        rm -rf "$folder" && mkdir -p "$folder"
+        "$(nats_program)" -js -a 127.0.0.1 -p "$port" -sd "$folder/store" >"$folder/log" 2>&1 </dev/null &
+        NATS_PID=$!
+        export PENSTOCK_TEST_NATS_URL="nats://127.0.0.1:$port"
+        for _ in $(seq 40); do
+            has_jetstream "$PENSTOCK_TEST_NATS_URL" && break
+            sleep 0.25
+        done
+        has_jetstream "$PENSTOCK_TEST_NATS_URL" || { echo "error: NATS did not start:" >&2; tail -n 20 "$folder/log" >&2; exit 1; }
+    fi
+    echo "== NATS: $PENSTOCK_TEST_NATS_URL"
+}
+
+end_nats() {
+    [ -z "${NATS_PID:-}" ] || kill "$NATS_PID" 2>/dev/null || true
+    [ -z "${NATS_PID:-}" ] || wait "$NATS_PID" 2>/dev/null || true
+    NATS_PID=
+}
+
+nats_program() { command -v nats-server || command -v /usr/sbin/nats-server; }
+
+has_jetstream() { # has_jetstream URL
+    [ -n "$1" ] && .venv/bin/python - "$1" <<'PY' 2>/dev/null
+import asyncio, sys
+import nats
+
+async def look():
+    client = await nats.connect(sys.argv[1], connect_timeout=5, max_reconnect_attempts=1)
+    await client.jetstream().account_info()
+    await client.close()
+
+asyncio.run(asyncio.wait_for(look(), 10))
+PY
+}
+
 reachable() {
     .venv/bin/python - "$1" <<'PY' 2>/dev/null
 import sys
