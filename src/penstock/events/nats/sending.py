@@ -15,7 +15,7 @@ from penstock.errors import EventLogUnavailableError, OverloadedError
 from penstock.events.model import Outcome
 from penstock.events.nats.link import Link, has_no_responders
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 3.0
 _PIECE = 1000  # messages of one call that are under way at once
 _UNDER_WAY = 4000  # of all calls together
 _WAITING = 10_000  # calls that may wait for their turn
