@@ -30,6 +30,7 @@ _SAME = {
     "x-max-words": "max_words",
     "x-precision": "precision",
     "x-pattern-hint": "pattern_hint",
+    "x-touch": "touch",
 }
 
 

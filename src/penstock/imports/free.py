@@ -197,8 +197,10 @@ def _update(unit: Unit, frame: pl.DataFrame) -> None:
         if broken:
             cursor.execute(statements.forget, [list(broken)])
         changed = {row[0] for row in cursor.execute(statements.update)}
-        for child in statements.children:
-            changed |= _replace_children(unit, child, frame, broken)
+        elsewhere = set[int]().union(*(_replace_children(unit, child, frame, broken) for child in statements.children)) - changed
+        if elsewhere and statements.touch is not None:
+            cursor.execute(statements.touch, {"rows": sorted(elsewhere)})
+        changed |= elsewhere
     matched = frame.height - len(broken)
     unit.updated += matched
     unit.unchanged += matched - len(changed)

@@ -74,6 +74,7 @@ class Settler:
         self._mirror = mirror
         self._cleared = cleared  # what clearing a field leaves: its default, or None
         self._breaks = breaks
+        self._touched = resource.touched
         self._own = [r for r in resource.references if r.resource == resource.name]
         self.outcome = Outcome(children={child.field: {} for child in resource.children})
 
@@ -146,15 +147,17 @@ class Settler:
 
     def _update(self, record: Values, target: Row) -> None:
         values = self._merged(record, target.values)
-        code = self._breaks(values)
-        if code:
-            self._reject_rule(record, code)
-            return
         children = {
             child.field: record[child.field]
             for child in self._resource.children
             if record[child.field] is not None and record[child.field] != target.children[child.field]
         }
+        if children or values != target.values:
+            self._touch(record, values)
+        code = self._breaks(values)
+        if code:
+            self._reject_rule(record, code)
+            return
         self.outcome.updated += 1
         if values == target.values and not children:
             self.outcome.unchanged += 1
@@ -199,6 +202,13 @@ class Settler:
         if key and column and record[key] is not None:
             merged[column] = record[column]
         return merged
+
+    def _touch(self, record: Values, values: Values) -> None:
+        """As `statements` does it."""
+        for f in self._touched:
+            if record[f.name] is None:
+                now, stored = self._cleared[f.name], values[f.name]
+                values[f.name] = now if stored is None else max(now, stored)
 
     def _value(self, f: Field, given: Any, stored: Any) -> Any:
         if self._options.empty is Empty.KEEP or keeps_stored(f):

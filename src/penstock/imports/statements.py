@@ -46,6 +46,7 @@ class Statements:
     broken: list[tuple[str, sql.Composed]]  # rule code; -> rows that would break it once merged
     forget: sql.Composed  # parameter: rows that are no targets after all
     update: sql.Composed  # -> row of each record that changed something
+    touch: sql.Composed | None  # parameter: rows of which the children alone have changed; None where nothing tells of changes
     load: sql.Composed  # parameters: ids, keys -> stored rows, locked
     insert_row: sql.Composed
     update_row: sql.Composed
@@ -70,6 +71,7 @@ def build(resource: Resource, empty: Empty) -> Statements:
         broken=[(rule.code, _broken(resource, staging, targets, empty, rule.expression)) for rule in resource.rules],
         forget=sql.SQL("DELETE FROM {} WHERE row = ANY(%s)").format(targets),
         update=_update(resource, staging, targets, empty),
+        touch=_touch(resource, staging, targets),
         load=_load(resource),
         insert_row=_insert_row(resource),
         update_row=_update_row(resource),
@@ -137,7 +139,8 @@ def _merged(resource: Resource, field: Field, empty: Empty) -> sql.Composable:
     return staged if default is None else sql.SQL("coalesce({}, {})").format(staged, default)
 
 
-def _merged_columns(resource: Resource, empty: Empty) -> list[tuple[str, sql.Composable]]:
+def _brought_columns(resource: Resource, empty: Empty) -> list[tuple[str, sql.Composable]]:
+    """What the record alone makes of a matched row."""
     merged = [(f.name, _merged(resource, f, empty)) for f in resource.fields if f.name != resource.primary_key]
     if resource.key_column and resource.natural_key:
         kept = sql.SQL("CASE WHEN {} IS NULL THEN {} ELSE {} END").format(
@@ -147,8 +150,27 @@ def _merged_columns(resource: Resource, empty: Empty) -> list[tuple[str, sql.Com
     return merged
 
 
+def _merged_columns(resource: Resource, empty: Empty) -> list[tuple[str, sql.Composable]]:
+    """What a matched row is afterwards."""
+    if not resource.touched:
+        return _brought_columns(resource, empty)
+    differs, touched = _differs(resource, empty), {f.name: _touched(f) for f in resource.touched}
+    return [
+        (name, sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(differs, touched[name], value) if name in touched else value)
+        for name, value in _brought_columns(resource, empty)
+    ]
+
+
+def _touched(field: Field) -> sql.Composable:
+    """The value in a row that changes. Never earlier than the stored one: a row's own clock does not go back because another's is slow."""
+    staged, stored = sql.Identifier("s", field.name), sql.Identifier("t", field.name)
+    return sql.SQL("coalesce({}, greatest(now(), {}))").format(staged, stored)
+
+
 def _differs(resource: Resource, empty: Empty) -> sql.Composable:
-    parts = [sql.SQL("{} IS DISTINCT FROM {}").format(value, sql.Identifier("t", name)) for name, value in _merged_columns(resource, empty)]
+    parts = [
+        sql.SQL("{} IS DISTINCT FROM {}").format(value, sql.Identifier("t", name)) for name, value in _brought_columns(resource, empty)
+    ]
     return _OR.join(parts) if parts else sql.SQL("false")
 
 
@@ -224,6 +246,20 @@ def _update(resource: Resource, staging: sql.Identifier, targets: sql.Identifier
         staging=staging,
         t=_primary(resource, "t"),
         differs=_differs(resource, empty),
+    )
+
+
+def _touch(resource: Resource, staging: sql.Identifier, targets: sql.Identifier) -> sql.Composed | None:
+    if not resource.touched:
+        return None
+    return sql.SQL(
+        "UPDATE {table} t SET {values} FROM {targets} g JOIN {staging} s ON s.row = g.row WHERE {t} = g.target AND s.row = ANY(%(rows)s)"
+    ).format(
+        table=sql.Identifier(resource.table),
+        values=_COMMA.join(sql.SQL("{} = {}").format(sql.Identifier(f.name), _touched(f)) for f in resource.touched),
+        targets=targets,
+        staging=staging,
+        t=_primary(resource, "t"),
     )
 
 

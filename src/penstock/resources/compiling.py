@@ -141,6 +141,7 @@ def _field(spec: FieldSpec, place: str, faults: Faults) -> Field | None:
         precision=spec.precision,
         scale=spec.scale or 0,
         default=_default(spec.default, kind),
+        touch=spec.touch,
         description=spec.description or spec.title,
     )
     if len(faults.found) == before:
@@ -163,6 +164,8 @@ def _check_applicable(spec: FieldSpec, kind: FieldType, place: str, faults: Faul
             )
     elif spec.precision is not None or spec.scale is not None:
         faults.add(place, f"precision and scale mean nothing for the type {spec.type}")
+    if spec.touch and spec.default != NOW:
+        faults.add(f"{place}.touch", f"needs the default {NOW}")
     if spec.item_type not in (None, "string") or (spec.item_type and kind is not FieldType.STRINGS):
         faults.add(f"{place}.itemType", "only a list has it, and only string is allowed")
     if rules.enum is not None and (not rules.enum or len(set(rules.enum)) < len(rules.enum) or "" in rules.enum):

@@ -23,6 +23,7 @@ class FieldDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     maximum: str | None = None
     precision: int | None = None
     default: str | None = None
+    touch: bool = False  # set to now in every row that an import changes
     description: str = ""
 
 

@@ -1,8 +1,8 @@
 """Descriptors: resources as people write them, in the words of the Frictionless Table Schema and a few more.
 
 Decoding is strict: what is not understood is refused, not passed over, and every fault of a file is reported at once. Beyond the standard's
-words a schema may have `naturalKey`, `caseless`, `children`, `rules` and `filters`, a field `precision`, `scale` and `default`, its
-constraints `maxWords` and `patternHint`. (Table Schema: https://specs.frictionlessdata.io/table-schema/)
+words a schema may have `naturalKey`, `caseless`, `children`, `rules` and `filters`, a field `precision`, `scale`, `default` and `touch`,
+its constraints `maxWords` and `patternHint`. (Table Schema: https://specs.frictionlessdata.io/table-schema/)
 """
 
 import re
@@ -51,6 +51,7 @@ class FieldSpec(Spec):
     example: Any = None
     item_type: str | None = None  # of a list
     default: Default | None = None
+    touch: bool = False  # set to now in every row that an import changes
     precision: Count | None = None  # of a number: digits in all
     scale: Count | None = None  # of a number: digits after the point
     constraints: ConstraintsSpec = msgspec.field(default_factory=ConstraintsSpec)

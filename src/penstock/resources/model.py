@@ -45,6 +45,7 @@ class Field:
     precision: int | None = None  # NUMBER: digits in all
     scale: int = 0  # NUMBER: digits after the point
     default: str | None = None  # as text, or NOW; None: no value
+    touch: bool = False  # with the default NOW: an import sets it to now in a row that it changes, unless the record brings a value
     description: str = ""
 
 
@@ -120,6 +121,11 @@ class Resource:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {f.name: f for f in self.fields})
+
+    @property
+    def touched(self) -> tuple[Field, ...]:
+        """Fields that tell when a row changed."""
+        return tuple(f for f in self.fields if f.touch)
 
     @property
     def aliases(self) -> tuple[str, ...]:
