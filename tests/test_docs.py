@@ -38,7 +38,7 @@ def test_links_between_documents_hold() -> None:
 def test_every_command_has_its_line() -> None:
     """Each command of the command line stands in docs/commands.md."""
     help_text = subprocess.run([PROGRAM, "--help"], check=True, capture_output=True, text=True).stdout
-    commands = re.findall(r"^  ([a-z]+) {2,}\S", help_text.partition("Commands:")[2], re.MULTILINE)
+    commands = re.findall(r"^  ([a-z-]+) {2,}\S", help_text.partition("Commands:")[2], re.MULTILINE)
     assert len(commands) > 5
     page = (DOCS / "commands.md").read_text("utf-8")
     assert [command for command in commands if f"`penstock {command}" not in page] == []

@@ -236,10 +236,14 @@ def test_dead_letters_are_replayed_and_discarded(scripted: Scripted) -> None:
     """One by its id, or all; a replay whose answer is lost is not asked for twice."""
     letter_id = LETTER["dead_letter_id"]
     scripted.answers(
-        good(msgspec.json.encode(LETTER)), good(b"{}"), good(b'{"replayed":3}'), good(b""), refusing(DeadLetterNotFoundError("gone"))
+        good(msgspec.json.encode(LETTER)),
+        good(b'{"status":"duplicate"}'),
+        good(b'{"replayed":3}'),
+        good(b""),
+        refusing(DeadLetterNotFoundError("gone")),
     )
     assert scripted.client.dead_letter(str(letter_id)).code == "refused_by_database"
-    scripted.client.replay(str(letter_id))
+    assert scripted.client.replay(str(letter_id)) is EventStatus.DUPLICATE
     assert scripted.client.replay_all(code="refused_by_database") == 3
     scripted.client.discard("a/b")
     with pytest.raises(DeadLetterNotFoundError):

@@ -1,28 +1,34 @@
-"""Imports and exports in this process, on the database that the settings name."""
+"""Imports, exports and dead letters in this process, on the database that the settings name."""
 
+import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from penstock.cli.choices import STANDARD_INPUT
 from penstock.cli.service import Desk, ExportRequest
 from penstock.cli.spool import forget, is_pipe, spool
 from penstock.cli.terminal import clean
-from penstock.errors import JobNotFoundError
+from penstock.errors import DeadLetterNotFoundError, JobNotFoundError
+from penstock.events.model import DeadLetterId
 from penstock.formats.model import ReadOptions
 from penstock.imports.service import Progress
 from penstock.jobs.model import ImportOptions, Job, JobId, JobType
 
 if TYPE_CHECKING:  # only their types are needed: a session may bring another application, and imports need no exports
     from penstock.bootstrap import Application
+    from penstock.events.dead_letters import DeadLetter, DeadLetters
     from penstock.exports.model import ExportWishes
     from penstock.exports.producing import Export
     from penstock.resources.registry import Registry
 
 LOOK_SECONDS = 0.5
+_PAGE = 200
+T = TypeVar("T")
 
 
 class LocalImports:
@@ -114,6 +120,56 @@ class LocalExports:
 
     def stream(self, request: ExportRequest, *, counted: bool) -> "Export":
         return self._application.exports.export(wishes_of_request(self._application.registry, request), counted=counted)
+
+
+class LocalLetters:
+    """The LetterService of `application`; its event log is closed after each call, so that only one can be made."""
+
+    def __init__(self, application: "Application") -> None:
+        self._application = application
+
+    def newest(self, limit: int, *, product_id: str | None, code: str | None) -> "list[DeadLetter]":
+        async def look(letters: "DeadLetters") -> "list[DeadLetter]":
+            found: list[DeadLetter] = []
+            cursor: str | None = None
+            while len(found) < limit:
+                page, cursor = letters.page(limit=min(_PAGE, limit - len(found)), cursor=cursor, product_id=product_id, code=code)
+                found += page
+                if cursor is None:
+                    break
+            return found
+
+        return self._done(look)
+
+    def replay(self, letter_id: str) -> None:
+        self._done(lambda letters: letters.replay(_whole_id(letter_id)))
+
+    def replay_all(self, *, product_id: str | None, code: str | None) -> int:
+        return self._done(lambda letters: letters.replay_all(product_id=product_id, code=code))
+
+    def discard(self, letter_id: str) -> None:
+        async def forget(letters: "DeadLetters") -> None:
+            letters.discard(_whole_id(letter_id))
+
+        self._done(forget)
+
+    def _done(self, work: "Callable[[DeadLetters], Coroutine[Any, Any, T]]") -> T:
+        events = self._application.events
+
+        async def whole() -> T:
+            try:
+                return await work(events.dead_letters)
+            finally:
+                await events.close()
+
+        return asyncio.run(whole())
+
+
+def _whole_id(given: str) -> DeadLetterId:
+    try:
+        return DeadLetterId(uuid.UUID(given))
+    except ValueError:
+        raise DeadLetterNotFoundError(f"There is no dead letter {given}.", dead_letter_id=given) from None
 
 
 def wishes_of_request(registry: "Registry", request: ExportRequest) -> "ExportWishes":

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import demo, doctor, exporting, importing, jobs, maintenance, resources, serve, worker
+from penstock.cli import dead_letters, demo, doctor, exporting, importing, jobs, maintenance, resources, serve, worker
 from penstock.cli.failures import failed, print_json
 from penstock.cli.options import VARIABLE, ServerOption, server_of
 from penstock.cli.session import Session
@@ -35,6 +35,9 @@ app.command()(jobs.jobs)
 app.command()(jobs.job)
 app.command()(jobs.errors)
 app.command()(jobs.cancel)
+app.command()(dead_letters.dead_letters)
+app.command()(dead_letters.replay)
+app.command()(dead_letters.discard)
 app.command()(resources.resources)
 app.command()(maintenance.migrate)
 app.command()(doctor.doctor)

@@ -7,7 +7,9 @@ import typer
 
 VARIABLE = "PENSTOCK_SERVER"
 # The others work on this machine's database or files.
-ASKING = frozenset({"import", "export", "jobs", "job", "errors", "cancel", "resources", "doctor", "version"})
+ASKING = frozenset(
+    {"import", "export", "jobs", "job", "errors", "cancel", "dead-letters", "replay", "discard", "resources", "doctor", "version"}
+)
 
 
 def _take(ctx: typer.Context, given: str | None) -> str | None:

@@ -1,10 +1,11 @@
-"""Imports and exports on a server: files are sent there, its workers carry the jobs, this command watches."""
+"""Imports, exports and dead letters on a server: files are sent there, its workers carry the jobs, this command watches."""
 
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -13,9 +14,9 @@ from penstock.cli.choices import STANDARD_INPUT
 from penstock.cli.progress import Sent, View, progress_of
 from penstock.cli.service import Desk, ExportRequest
 from penstock.cli.spool import is_pipe
-from penstock.client import Server
+from penstock.client import DeadLetter, Server
 from penstock.client.server import STREAM_NAME
-from penstock.errors import CancelledError, InvalidStateError, JobNotFoundError, PenstockError
+from penstock.errors import CancelledError, DeadLetterNotFoundError, InvalidStateError, JobNotFoundError, PenstockError
 from penstock.exports.compressing import compressed
 from penstock.exports.wishes import check_compression, filter_parts
 from penstock.formats.model import Compression, ReadOptions
@@ -171,3 +172,28 @@ class _RemoteStream:
 
     def cancel(self) -> None:
         self._cancelled.set()
+
+
+class RemoteLetters:
+    """The LetterService of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def newest(self, limit: int, *, product_id: str | None, code: str | None) -> list[DeadLetter]:
+        return list(islice(self._server.dead_letters(product_id=product_id, code=code), limit))
+
+    def replay(self, letter_id: str) -> None:
+        self._server.replay(_whole_id(letter_id))
+
+    def replay_all(self, *, product_id: str | None, code: str | None) -> int:
+        return self._server.replay_all(product_id=product_id, code=code)
+
+    def discard(self, letter_id: str) -> None:
+        self._server.discard(_whole_id(letter_id))
+
+
+def _whole_id(given: str) -> str:
+    if not _UUID.fullmatch(given):
+        raise DeadLetterNotFoundError(f"There is no dead letter {given}.", dead_letter_id=given)
+    return given.lower()

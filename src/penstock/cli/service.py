@@ -1,8 +1,10 @@
-"""What the commands ask of imports and exports, wherever they are: `local` has them in this process, `remote` on a server."""
+"""What the commands ask of imports, exports and dead letters, wherever they are: `local` has them in this process, `remote` on a server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeVar
 
@@ -118,3 +120,48 @@ class ExportService(Protocol):
 
     def stream(self, request: ExportRequest, *, counted: bool) -> ExportStream:
         """Not begun. `counted`: count the records first, where that can be done."""
+
+
+class Letter(Protocol):
+    """A dead letter: an event that could not be applied, or what the log held that is none (`raw`, as text)."""
+
+    @property
+    def dead_letter_id(self) -> object: ...
+
+    @property
+    def product_id(self) -> str | None: ...
+
+    @property
+    def price(self) -> Decimal | None: ...
+
+    @property
+    def stock(self) -> int | None: ...
+
+    @property
+    def raw(self) -> str | None: ...
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @property
+    def died_at(self) -> datetime: ...
+
+
+class LetterService(Protocol):
+    """Every method may raise the errors of `penstock.errors`."""
+
+    def newest(self, limit: int, *, product_id: str | None, code: str | None) -> Sequence[Letter]:
+        """At most `limit`, the newest first."""
+
+    def replay(self, letter_id: str) -> None: ...
+
+    def replay_all(self, *, product_id: str | None, code: str | None) -> int:
+        """How many."""
+
+    def discard(self, letter_id: str) -> None: ...

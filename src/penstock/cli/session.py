@@ -15,7 +15,7 @@ from penstock.cli.terminal import make_console
 
 if TYPE_CHECKING:  # these import Polars and psycopg, which --help must not wait for
     from penstock.bootstrap import Application
-    from penstock.cli.service import ExportService, ImportService
+    from penstock.cli.service import ExportService, ImportService, LetterService
     from penstock.client import Server
     from penstock.resources.describing import ResourceDescription
     from penstock.resources.registry import Registry
@@ -133,6 +133,20 @@ class Session:
 
             with self.application() as application:
                 yield LocalExports(application)
+
+    @contextmanager
+    def letters(self) -> "Iterator[LetterService]":
+        """Likewise."""
+        if self.server is not None:
+            from penstock.cli.remote import RemoteLetters  # noqa: PLC0415 - costly
+
+            with self.connected() as server:
+                yield RemoteLetters(server)
+        else:
+            from penstock.cli.local import LocalLetters  # noqa: PLC0415 - costly
+
+            with self.application() as application:
+                yield LocalLetters(application)
 
     def resources(self, name: str | None) -> "Sequence[ResourceDescription]":
         """All that can be imported, parents first, or the one. Raises UnknownResourceError."""

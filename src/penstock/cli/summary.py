@@ -1,6 +1,6 @@
-"""A job in words and tables: what landed, what was rejected and why, and what to do next."""
+"""Jobs and dead letters in words and tables: what landed, what was rejected and why, and what to do next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from penstock.cli.spool import shown
 from penstock.cli.terminal import clean, count, duration, moment, plural, safe, size
 
 if TYPE_CHECKING:  # msgspec is not needed for --help
+    from penstock.cli.service import Letter
     from penstock.jobs.model import ExportOrder, Job
 
 _MOST_PROBLEMS = 20  # lines of the table; the report has them all
@@ -175,5 +176,18 @@ def print_jobs(console: Console, jobs: list["Job"]) -> None:
             count(job.processed_rows),
             count(job.failed_rows) if job.export is None else "-",
             moment(job.created_at),
+        )
+    console.print(table)
+
+
+def print_letters(console: Console, letters: Sequence["Letter"]) -> None:
+    table = plain_table(console, "Dead letter", "Product", "Died", "Code", "Reason")
+    for letter in letters:
+        table.add_row(
+            safe(letter.dead_letter_id),
+            safe(letter.product_id, limit=24) if letter.product_id is not None else Text("(no event)", style="dim"),
+            moment(letter.died_at),
+            safe(letter.code, limit=40),
+            safe(letter.reason, limit=100),
         )
     console.print(table)

@@ -19,7 +19,7 @@ from penstock.client.schemas import ResourceList, ResourceView, resource_of
 from penstock.client.sending import send_all, send_one
 from penstock.client.transport import Transport
 from penstock.client.uploads import Sent, Upload
-from penstock.client.wire import DeadLetter, DeadLetterPage, Health, JobPage, Replayed, SentEvent, decoded, fields_of, job_of
+from penstock.client.wire import DeadLetter, DeadLetterPage, EventStatus, Health, JobPage, Replayed, SentEvent, decoded, fields_of, job_of
 from penstock.errors import InvalidFilterError, PenstockError
 from penstock.exports.wishes import QUERY_OPTIONS
 from penstock.formats.model import Compression, Format, ReadOptions
@@ -246,12 +246,18 @@ class Server:
         """Raises DeadLetterNotFoundError."""
         return decoded(self._transport.ask("GET", f"/v1/dead-letters/{_segment(dead_letter_id)}"), DeadLetter)
 
-    def replay(self, dead_letter_id: str) -> None:
-        """Send a dead letter into the log again. Raises DeadLetterNotFoundError, QueueFullError, InvalidStateError for what is no event."""
-        self._transport.ask("POST", f"/v1/dead-letters/{_segment(dead_letter_id)}/replay")
+    def replay(self, dead_letter_id: str) -> EventStatus:
+        """Send a dead letter into the log again: ACCEPTED, or DUPLICATE where its event_id was applied meanwhile.
+
+        Raises DeadLetterNotFoundError, InvalidStateError for what is no event, and as `send_event`; but is asked for once only.
+        """
+        return decoded(self._transport.ask("POST", f"/v1/dead-letters/{_segment(dead_letter_id)}/replay"), SentEvent).status
 
     def replay_all(self, *, product_id: str | None = None, code: str | None = None) -> int:
-        """All that are there when it begins, or those of a product or a code; how many. Raises QueueFullError when the log is full."""
+        """All that are there when it begins, or those of a product or a code; how many.
+
+        Raises QueueFullError when the log is full, with how many went in `details["replayed"]`; likewise.
+        """
         given = {"product_id": product_id, "code": code}
         params = {name: value for name, value in given.items() if value is not None}
         return decoded(self._transport.ask("POST", "/v1/dead-letters/replay", params=params), Replayed).replayed
