@@ -1,8 +1,8 @@
 """The body of a request as a stream within limits, and as JSON."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 from litestar.exceptions import InternalServerException
 
 from penstock.api.services import AnyRequest, services
-from penstock.errors import IncompleteBodyError, UnsupportedMediaTypeError, UsageError
+from penstock.errors import IncompleteBodyError, OverloadedError, UnsupportedMediaTypeError, UsageError
 from penstock.intake.bodies import BodyLimits, bounded
 from penstock.intake.media import JSON, is_json, media_of
 
@@ -54,15 +54,45 @@ async def json_of(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]
     return decoded
 
 
-async def whole(request: AnyRequest, most_bytes: int) -> bytes:
-    """A body that is held in memory, and must have come within UPLOAD_IDLE_SECONDS.
+class Room:
+    """How many bytes of bodies may be held in memory at once, over all requests. Used on one event loop."""
 
-    Raises PayloadTooLargeError, BodyTimeoutError, IncompleteBodyError.
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = self._free = most_bytes
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """To be called with the size of each piece; all of them are let go of at the end. It raises OverloadedError."""
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            if size > self._free:
+                raise OverloadedError(f"The server holds {self._most_bytes} bytes of such requests, which is its limit.")
+            held += size
+            self._free -= size
+
+        try:
+            yield take
+        finally:
+            self._free += held
+
+
+async def whole(
+    request: AnyRequest, most_bytes: int, *, total_seconds: float | None = None, take: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """A body that is held in memory. Not given how long it may take, that is UPLOAD_IDLE_SECONDS. `take` is that of a `Room`.
+
+    Raises PayloadTooLargeError, BodyTimeoutError, IncompleteBodyError, and what `take` raises.
     """
     seconds = services(request).application.settings.upload_idle_seconds
-    limits = BodyLimits(max_bytes=most_bytes, idle_seconds=seconds, total_seconds=seconds)
-    async with aclosing(_arriving(request)) as chunks:
-        return b"".join([chunk async for chunk in bounded(chunks, limits, content_length=_length(request))])
+    limits = BodyLimits(max_bytes=most_bytes, idle_seconds=seconds, total_seconds=total_seconds or seconds)
+    pieces = []
+    async with aclosing(_arriving(request)) as chunks, aclosing(bounded(chunks, limits, content_length=_length(request))) as within:
+        async for chunk in within:
+            take(len(chunk))
+            pieces.append(chunk)
+    return b"".join(pieces)
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Meta
 from multipart import parse_options_header
 
-from penstock.api.bodies import check_json, whole
+from penstock.api.bodies import Room, check_json, whole
 from penstock.api.event_batches import MOST_BATCH_BYTES, MOST_EVENTS, accept_many
 from penstock.api.event_door import PATH, accept_one
 from penstock.api.problems import problems
@@ -31,6 +31,8 @@ from penstock.events.reading import MOST_EVENT_BYTES
 from penstock.intake.media import JSON, RAW_TYPES
 
 _LINES = [kind for kind, name in RAW_TYPES.items() if name == RAW_TYPES[NDJSON]]
+_MOST_AT_ONCE = 2 * MOST_BATCH_BYTES  # of all batches together; as events they take a few times as much
+_room = Room(_MOST_AT_ONCE)
 _ERRORS = problems(
     InvalidEventError,
     InvalidOptionError,
@@ -124,12 +126,16 @@ async def send_event(request: AnyRequest) -> Response[bytes]:
     status_code=202,
     responses={202: ResponseSpec(EventBatchAnswer, generate_examples=False, description="What became of each."), **_ERRORS},
     operation_class=EventBatchOperation,
+    request_max_body_size=None,  # it has limits of its own
 )
 async def send_events(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     try:
         ndjson = _is_lines(request.headers.get("content-type"), request.headers.get("content-encoding"))
-        answer = await accept_many(here.application, here.tally, await whole(request, MOST_BATCH_BYTES), ndjson=ndjson)
+        seconds = here.application.settings.upload_total_seconds
+        with _room.hold() as take:
+            body = await whole(request, MOST_BATCH_BYTES, total_seconds=seconds, take=take)
+            answer = await accept_many(here.application, here.tally, body, ndjson=ndjson)
     except Exception as error:
         here.tally.refuse(error)
         raise

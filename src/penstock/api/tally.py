@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from penstock.errors import PenstockError
+from penstock.errors import InvalidEventError, PenstockError, QueueFullError
 
 
 class Tally:
@@ -10,7 +10,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.accepted = 0
-        self.refused: Counter[str] = Counter()  # by code
+        self.refused = Counter(dict.fromkeys((InvalidEventError.code, QueueFullError.code), 0))  # by code
 
     def refuse(self, error: Exception, events: int = 1) -> None:
         self.refused[error.code if isinstance(error, PenstockError) else PenstockError.code] += events
