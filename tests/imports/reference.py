@@ -5,7 +5,8 @@ from typing import Any
 
 Record = dict[str, Any]
 DEFAULTS = {"state": "draft"}
-COLUMNS = ("code", "title", "note", "state", "released_at", "owner_id", "parts")
+COLUMNS = ("code", "title", "note", "state", "released_at", "owner_id", "changed_at", "parts")
+NOW = "now"  # of the import; every moment that the tests give is earlier
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Reference:
             return ["not_found"]
         old = self.stored[target] if target else None
         new = {name: self._value(name, record, old, empty) for name in COLUMNS}
+        if old is not None and new != old and record.get("changed_at") is None:
+            new["changed_at"] = NOW
         if new["state"] == "draft" and new["released_at"] is not None:
             return ["draft_is_not_released"]
         if old is None:
@@ -76,6 +79,8 @@ class Reference:
         given = record.get(name)
         if name == "parts":
             return given if given is not None else (old["parts"] if old else [])
+        if name == "changed_at":
+            return given or (old["changed_at"] if old else NOW)
         if old is None or empty == "clear":
             return DEFAULTS.get(name) if given is None else given
         return old[name] if given in (None, "") else given

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 COUNT = 1200
 FINISHED = 3  # exit status: finished, with rejected records
-# What only a worker passes: tests/workers, and tests/exports.
+# What only a worker passes: tests/workers, tests/exports, and for events tests/service.
 IN_WORKERS = {
     CrashPoint.EXPORT_COUNTED,
     CrashPoint.EXPORT_WRITTEN,
@@ -26,6 +26,10 @@ IN_WORKERS = {
     CrashPoint.REPORT_PACKED,
     CrashPoint.REPORT_PUBLISHED,
     CrashPoint.FILE_REMOVED,
+    CrashPoint.EVENTS_STORED,
+    CrashPoint.EVENTS_APPLIED,
+    CrashPoint.EVENTS_COMMITTED,
+    CrashPoint.DEAD_LETTERS_RETURNED,
 }
 PASSED = [point for point in CrashPoint if point not in IN_WORKERS]
 # A run passes these once, the others in every wave.

@@ -1,7 +1,7 @@
 """An import equals its records applied one by one, in file order, whatever the chunks, waves and partitions are."""
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from penstock.imports import waves
 from penstock.jobs.model import Empty, ImportOptions, Mode
-from tests.imports.reference import COLUMNS, Record, Reference
+from tests.imports.reference import COLUMNS, NOW, Record, Reference
 from tests.imports.world import World, books
 
 IDS = [str(UUID(int=n, version=4)) for n in range(1, 5)]
 OWNERS = {"ann@example.com": str(UUID(int=101, version=4)), "bob@example.com": str(UUID(int=102, version=4))}
 CODES = ["a", "b", "c", "d"]
-TIME = "2024-05-01T10:00:00Z"
+TIME, LATER = "2024-05-01T10:00:00Z", "2024-06-01T10:00:00Z"
 
 ids = st.sampled_from([None, None, *IDS])
 record = st.fixed_dictionaries(
@@ -29,6 +29,7 @@ record = st.fixed_dictionaries(
         "note": st.sampled_from(["n", "m", "", None]),
         "state": st.sampled_from(["draft", "live", None]),
         "released_at": st.sampled_from([TIME, None, None]),
+        "changed_at": st.sampled_from([TIME, LATER, None, None]),
         "owner_id": st.sampled_from([*OWNERS.values(), str(UUID(int=999, version=4)), None, None]),
         "owner_email": st.sampled_from([*OWNERS, "ANN@example.com", "eve@example.com", None, None, None]),
         "parts": st.lists(st.fixed_dictionaries({"label": st.sampled_from(["x", "y"])}), max_size=2),
@@ -36,10 +37,14 @@ record = st.fixed_dictionaries(
 ).map(lambda r: {"title": "t"} | r)
 
 
+def shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def stored_of(world: World) -> list[tuple[Any, ...]]:
     """Rows as the reference has them; ids that were made show as such."""
     rows = world.rows(
-        "SELECT t.id::text, code, title, note, state, released_at, owner_id::text,"
+        "SELECT t.id::text, code, title, note, state, released_at, owner_id::text, changed_at,"
         " coalesce((SELECT json_agg(json_build_object('label', label) ORDER BY position) FROM parts WHERE thing_id = t.id), '[]') AS parts"
         " FROM things t ORDER BY code"
     )
@@ -50,8 +55,9 @@ def stored_of(world: World) -> list[tuple[Any, ...]]:
             r["title"],
             r["note"],
             r["state"],
-            r["released_at"] and r["released_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            r["released_at"] and shown(r["released_at"]),
             r["owner_id"],
+            shown(r["changed_at"]) if shown(r["changed_at"]) in {TIME, LATER} else NOW,
             r["parts"],
         )
         for r in rows

@@ -43,6 +43,7 @@ schema:
     - {name: state, type: string, default: draft, constraints: {enum: [draft, live]}}
     - {name: released_at, type: datetime}
     - {name: owner_id, type: string, format: uuid}
+    - {name: changed_at, type: datetime, default: now(), touch: true}
   foreignKeys:
     - {fields: owner_id, reference: {resource: owners, fields: id}}
   children:
