@@ -9,10 +9,10 @@ import msgspec
 import psycopg
 
 from penstock.crashpoints import CrashPoint, reach
-from penstock.database.sqlstates import translated
 from penstock.events.landing import LOCK_TIMEOUT, SQL, Group, Landing, Pieces, halves
 from penstock.events.model import SETTLED, Entry, Event, Unreadable, Verdict
 from penstock.events.patience import INVALID_EVENT, Death, Failure, Patience, failure_of
+from penstock.events.postgres.faults import faults
 from penstock.events.products import Products
 from penstock.logs import get_logger
 from penstock.resources.model import Resource
@@ -38,7 +38,7 @@ class Applier:
         """
         if not entries:
             return []
-        with translated("applying events"):
+        with faults("events were applied"):
             return _Batch(connection, entries, self._products, self._patience).apply()
 
 

@@ -9,9 +9,9 @@ import psycopg
 import stamina
 
 from penstock.database.queries import load
-from penstock.database.sqlstates import translate
 from penstock.events.model import Event
 from penstock.events.patience import Failure, failure_of
+from penstock.events.postgres.faults import translate
 from penstock.events.products import Products
 
 Connection = psycopg.Connection[Any]
@@ -142,7 +142,7 @@ class Landing:
                 self._products.probe(self._pieces.connection)
         except psycopg.Error as error:
             failure_of(error)
-            raise translate(error, doing="writing products") from error
+            raise translate(error, doing="products were written") from error
 
     def _id(self, group: Group) -> str:
         return self._events[group[-1]].product_id

@@ -18,9 +18,9 @@ from enum import Enum
 
 import psycopg
 
-from penstock.database.sqlstates import Fault, classify, told, translate
-from penstock.errors import DatabaseUnavailableError
+from penstock.database.sqlstates import Fault, classify
 from penstock.events.model import Entry, Event, Retry
+from penstock.events.postgres.faults import translate
 from penstock.settings import Settings
 
 INVALID_EVENT = "invalid_event"  # what the log held is no event
@@ -32,7 +32,7 @@ _LOCK_TIMEOUT, _QUERY_CANCELED = "55P03", "57014"
 # go of in that time is for a person to look at.
 _LOCKED_FOR = timedelta(days=1)
 _MOST_DOUBLINGS = 32
-_DOING = "applying events"
+_DOING = "events were applied"
 
 
 class Failure(Enum):
@@ -50,12 +50,8 @@ class Death:
 def failure_of(error: psycopg.Error) -> Failure:
     """Raises DatabaseUnavailableError for what is no event's fault and passes."""
     fault = classify(error)
-    if fault is Fault.OUTAGE:
+    if fault in (Fault.OUTAGE, Fault.DISK_FULL):
         raise translate(error, doing=_DOING) from error
-    if fault is Fault.DISK_FULL:
-        raise DatabaseUnavailableError(
-            told(fault, error.sqlstate, name_of(error), doing=_DOING).message, sqlstate=error.sqlstate
-        ) from error
     if error.sqlstate == _LOCK_TIMEOUT:
         return Failure.LOCKED
     return Failure.PASSING if fault is Fault.CONFLICT or error.sqlstate == _QUERY_CANCELED else Failure.FOR_GOOD
