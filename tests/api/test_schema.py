@@ -93,6 +93,8 @@ def test_what_is_there_is_as_documented(
     here.exports.run(exported.job_id, cancel=threading.Event())
     with here.database.connection() as connection:
         ((user,),) = connection.execute("SELECT id FROM users WHERE email = 'good@example.com'").fetchall()
+        connection.execute("INSERT INTO penstock.dead_letters (raw, code, reason, attempts) VALUES ('x', 'invalid_event', 'no event', 1)")
+        ((raw,),) = connection.execute("SELECT dead_letter_id::text FROM penstock.dead_letters").fetchall()
     asked: list[tuple[str, dict[str, Any]]] = [
         *(("/v1/imports/{job_id}", {"job_id": job.job_id}) for job in (done, failed, waiting)),
         *((f"/v1/imports/{{job_id}}/{part}", {"job_id": job.job_id}) for part in ("errors", "rejected") for job in (done, failed, waiting)),
@@ -103,6 +105,7 @@ def test_what_is_there_is_as_documented(
         ("/v1/users/{record_id}", {"record_id": str(user)}),
         ("/{user_id}", {"user_id": str(user)}),
         ("/v1/products/{record_id}", {"record_id": "abc123"}),
+        ("/v1/dead-letters/{dead_letter_id}", {"dead_letter_id": raw}),
     ]
     for path, parameters in asked:
         case = document[path]["GET"].Case(path_parameters=parameters)
@@ -110,12 +113,20 @@ def test_what_is_there_is_as_documented(
         assert response.status_code == 200
         case.validate_response(response, checks=CHECKS)
     assert http.get("/v1/imports").json()["items"]
-    for path in ("/v1/jobs", "/v1/imports"):
+    for path in ("/v1/jobs", "/v1/imports", "/v1/dead-letters", "/metrics"):
         assert document[path]["GET"].Case().call_and_validate(session=session, checks=CHECKS).status_code == 200
     for kind, job in (("imports", waiting), ("exports", ordered)):
         change = document[f"/v1/{kind}/{{job_id}}/cancel"]["POST"].Case(path_parameters={"job_id": job.job_id})
         assert [change.call_and_validate(session=session, checks=CHECKS).status_code for _ in range(2)] == [200, 409]
         again = document[f"/v1/{kind}/{{job_id}}/retry"]["POST"].Case(path_parameters={"job_id": job.job_id})
         assert again.call_and_validate(session=session, checks=CHECKS).status_code == 202
+    event: dict[str, Any] = {"product_id": "abc123", "price": 49.99, "stock": 100, "event_id": None}
+    bodies: list[tuple[str, Any]] = [("/v1/events", event), ("/v1/events/batch", [event, {}])]
+    for path, body in bodies:
+        sent = document[path]["POST"].Case(body=body, media_type="application/json")
+        assert sent.call_and_validate(session=session, checks=CHECKS).status_code == 202
+    for path, method, status in (("/v1/dead-letters/replay", "POST", 202), ("/v1/dead-letters/{dead_letter_id}", "DELETE", 204)):
+        case = document[path][method].Case(path_parameters={"dead_letter_id": raw} if "{" in path else {})
+        assert case.call_and_validate(session=session, checks=CHECKS).status_code == status
     redirect = document["/v1/exports/{job_id}/download"]["GET"].Case(path_parameters={"job_id": exported.job_id})
     assert redirect.call_and_validate(session=session, checks=CHECKS, allow_redirects=False).status_code == 307

@@ -46,6 +46,8 @@ class EventOperation(Operation):
 @dataclass
 class EventBatchOperation(Operation):
     def __post_init__(self) -> None:
-        array = OpenAPIMediaType(schema=Schema(type=OpenAPIType.ARRAY, items=_EVENT, min_items=1), example=[_EXAMPLE, _WHOLE_EXAMPLE])
+        # Anything may stand there, in the sense of a request that is refused: what is no event is told so, and the others are stored.
+        item = Schema(description="An event, as `POST /v1/events` takes it.", examples=[_EXAMPLE])
+        array = OpenAPIMediaType(schema=Schema(type=OpenAPIType.ARRAY, items=item, min_items=1), example=[_EXAMPLE, _WHOLE_EXAMPLE])
         lines = OpenAPIMediaType(schema=Schema(type=_TEXT, description="One event per line."))
         self.request_body = RequestBody(content={JSON: array, NDJSON: lines}, required=True)
