@@ -1,6 +1,7 @@
 """A database, a data folder, resources; workers on them, as processes or in this one."""
 
 import asyncio
+import copy
 import itertools
 import json
 import threading
@@ -86,14 +87,19 @@ class Site:
     @contextmanager
     def working(self, application: Application | None = None) -> Iterator[Worker]:
         """A worker in this process, on an event loop of its own; stopped at the end, which must not take longer than its grace."""
-        worker = Worker(application or self.application)
+        application = copy.copy(application or self.application)
+        application.__dict__.pop("events", None)  # each event loop has its own, and closes it
+        worker = Worker(application)
         ready: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         broken: list[BaseException] = []
 
         async def main() -> None:
             stop = asyncio.Event()
             ready.append((asyncio.get_running_loop(), stop))
-            await worker.run(stop)
+            try:
+                await worker.run(stop)
+            finally:
+                await application.events.close()
 
         def work() -> None:
             try:

@@ -59,11 +59,12 @@ class Serving:
         return run(self._run(), threads=_THREADS)
 
     async def _run(self) -> int:
-        stopping = asyncio.Event()
+        stopping, silent = asyncio.Event(), asyncio.Event()
         _on_signals(stopping)
         server = self._server(stopping)
         serving = asyncio.create_task(server.serve(), name="server")
-        others = [asyncio.create_task(each, name=name) for name, each in self._companions(stopping).items()]
+        serving.add_done_callback(lambda _: silent.set())
+        others = [asyncio.create_task(each, name=name) for name, each in self._companions(stopping, silent).items()]
         try:
             await self._announce(serving)
             stopped = asyncio.create_task(stopping.wait())
@@ -71,8 +72,10 @@ class Serving:
             return 0 if stopping.is_set() else _ended_by_itself([serving, *others])
         finally:
             stopping.set()
+            deadline = time.monotonic() + self.application.settings.shutdown_grace_seconds
             server.stop()  # type: ignore[no-untyped-call]  # Granian has no types there
             await self._wait_for([serving, *others])
+            await self._close_events(deadline - time.monotonic())
             get_logger(__name__).info("stopped")
 
     def _server(self, stopping: asyncio.Event) -> Server:
@@ -89,11 +92,11 @@ class Serving:
             log_enabled=False,
         )
 
-    def _companions(self, stopping: asyncio.Event) -> dict[str, Coroutine[Any, Any, None]]:
+    def _companions(self, stopping: asyncio.Event, silent: asyncio.Event) -> dict[str, Coroutine[Any, Any, None]]:
         settings = self.application.settings
         companions = {}
         if self.with_worker:
-            companions["worker"] = _kept_working(self.application, stopping)
+            companions["worker"] = _kept_working(self.application, stopping, silent)
         if settings.embedded:
             companions["database"] = _kept_up(partial(keep_up, settings.penstock_data_dir), stopping)
         return companions
@@ -120,6 +123,15 @@ class Serving:
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("failed while stopping", what=task.get_name(), exc_info=error)
+
+    async def _close_events(self, seconds: float) -> None:
+        """After the last request and the last batch: both use the log."""
+        try:
+            await asyncio.wait_for(self.application.events.close(), max(seconds - _RESERVE_SECONDS / 2, _RESERVE_SECONDS / 4))
+        except TimeoutError:
+            get_logger(__name__).error("did not end in time and is cut off", what="event log")
+        except Exception:  # noqa: BLE001 - the process ends all the same
+            get_logger(__name__).exception("failed while stopping", what="event log")
 
 
 def _ended_by_itself(tasks: list[asyncio.Task[None]]) -> int:
@@ -157,14 +169,14 @@ def _on_signals(stopping: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, received)
 
 
-async def _kept_working(application: Application, stopping: asyncio.Event) -> None:
+async def _kept_working(application: Application, stopping: asyncio.Event, silent: asyncio.Event) -> None:
     """A worker that fails is started again; what it had under way is claimed anew when its lease ends."""
     pause = _LEAST_PAUSE
     while not stopping.is_set():
         try:
             from penstock.workers import Worker  # noqa: PLC0415 - the queue's library, which a server without a worker does not need
 
-            await Worker(application).run(stopping)
+            await Worker(application).run(stopping, silent=silent)
             if stopping.is_set():
                 return
             get_logger(__name__).error("the worker ended by itself; it is started again", seconds=pause)

@@ -44,4 +44,7 @@ async def _run(application: "Application") -> None:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
-    await Worker(application).run(stop)
+    try:
+        await Worker(application).run(stop)
+    finally:
+        await application.events.close()

@@ -1,5 +1,6 @@
 """What the API and the workers call to accept events, apply them and look after those that could not be."""
 
+import asyncio
 from collections.abc import Sequence
 
 from penstock.database.connect import Database
@@ -16,18 +17,21 @@ PRODUCTS = "products"
 
 
 class Events:
-    """Used on one event loop; `close` it there."""
+    """Used on one event loop; `close` it there. `came` is set when some are accepted; whoever waits for it clears it."""
 
     def __init__(self, database: Database, registry: Registry, settings: Settings, *, gate: Gate) -> None:
         products = registry.get(PRODUCTS)
         self.reader = EventReader(products)
         self.log = _log(database, settings, gate)
         self.applier = Applier(products, settings)
+        self.came = asyncio.Event()
         self.dead_letters = DeadLetters(database, self.log)
 
     async def accept(self, events: Sequence[Event]) -> list[Outcome]:
         """As `EventLog.append`."""
-        return await self.log.append(events)
+        outcomes = await self.log.append(events)
+        self.came.set()
+        return outcomes
 
     async def close(self) -> None:
         await self.log.close()

@@ -10,10 +10,12 @@ from penstock.events.service import Events
 from penstock.logs import get_logger
 from penstock.settings import Settings
 
-_REST_SECONDS = 1.0  # how long all but one rest where nothing waits
+_LEAST_REST_SECONDS = 0.05  # where nothing waits; then twice as long each time
+_MOST_REST_SECONDS = (0.5, 2.0)  # of the one that looks for all; of the others, in case it is held up
 _OUTAGE_SECONDS = 0.2  # between two tries while the circuit is still closed
 _DEFECT_SECONDS = (1.0, 30.0)  # the first pause and the longest: what does not go away must not fill the log
 _LAST_LOOKS = 3  # in a row that find nothing, where others should still have been there: they may have been held up
+_LAST_WAIT_SECONDS = 0.1  # for each of them
 _STOP_SECONDS = 0.5  # for batches under way when the time is up, and for the last look at what waits
 
 
@@ -25,11 +27,11 @@ class _Drain:
     waited: int | None = None  # None: nobody could say
     taken: int = 0
 
-    def over(self, delivered: int, empty: int) -> bool:
-        """After a look that began in this round; `empty` in a row found nothing."""
+    def over(self, delivered: int, idle: int) -> bool:
+        """After a look that began in this round; `idle` in a row found nothing."""
         self.taken += delivered
         enough = self.waited is not None and self.taken >= self.waited
-        return enough or empty >= (1 if self.waited is None else _LAST_LOOKS)
+        return enough or idle >= (1 if self.waited is None else _LAST_LOOKS)
 
 
 class EventWorker:
@@ -41,9 +43,10 @@ class EventWorker:
         self._breaker = Breaker(
             "the database", threshold=settings.circuit_breaker_threshold, timeout_seconds=settings.circuit_breaker_timeout
         )
+        self._wait_seconds = settings.batch_flush_interval
         self._drain = _Drain()
         self._over = asyncio.Event()  # there is no more time
-        self._stirred = asyncio.Event()  # a batch was full
+        self._full = asyncio.Event()  # a batch was: there is work for more than one
 
     async def run(self, stop: asyncio.Event, *, silent: asyncio.Event | None = None, drain_seconds: float) -> None:
         """Until `stop` is set, and then until all is applied that waits and is due, `drain_seconds` at most.
@@ -51,6 +54,7 @@ class EventWorker:
         `silent` is set once this process accepts no more events, which may be later than `stop`: only then is it known what waits.
         Outages are waited out and defects are tried again; neither is raised.
         """
+        self._wait_seconds = min(self._wait_seconds, drain_seconds / 4)  # a batch that waits to be filled is under way when we are to stop
         loops = [asyncio.create_task(self._loop(place), name=f"penstock-events-{place}") for place in range(self._settings.workers)]
         try:
             await _set_or_ended(stop, loops, None)
@@ -66,7 +70,9 @@ class EventWorker:
         deadline = _now() + seconds
         self._drain.waited = await self._waiting(seconds / 4)
         self._drain.begun = True
-        self._stirred.set()
+        self._wait_seconds = min(self._wait_seconds, _LAST_WAIT_SECONDS)
+        self._full.set()
+        self._events.came.set()
         await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
         self._over.set()
         _, late = await asyncio.wait(loops, timeout=_STOP_SECONDS)
@@ -89,9 +95,11 @@ class EventWorker:
 
     async def _loop(self, place: int) -> None:
         pause, most = _DEFECT_SECONDS
-        empty = 0
+        idle, last_round = 0, False  # looks in a row that found nothing
         while not self._over.is_set():
-            last_round = self._drain.begun  # else a look from before that moment could be taken for the last one
+            if last_round != self._drain.begun:  # only looks that begin now can say that nothing waits
+                idle, last_round = 0, True
+            self._news(place).clear()
             try:
                 delivered = await self._deliver()
             except CircuitOpenError as refused:
@@ -105,26 +113,30 @@ class EventWorker:
                 pause = min(pause * 2, most)
             else:
                 pause = _DEFECT_SECONDS[0]
-                empty = 0 if delivered or not last_round else empty + 1
-                if last_round and self._drain.over(delivered, empty):
+                idle = 0 if delivered else idle + 1
+                if last_round and self._drain.over(delivered, idle):
                     return
-                if place and not delivered:
-                    await self._rest()
+                if idle and not self._drain.begun and await self._rest(place, idle):
+                    idle = 0
 
     async def _deliver(self) -> int:
         settings, log = self._settings, self._events.log
         with self._breaker.guard():
-            delivered = await log.deliver(self._events.applier.apply, limit=settings.batch_size, wait_seconds=settings.batch_flush_interval)
+            delivered = await log.deliver(self._events.applier.apply, limit=settings.batch_size, wait_seconds=self._wait_seconds)
         if delivered >= settings.batch_size:
-            self._stirred.set()
+            self._full.set()
         return delivered
 
-    async def _rest(self) -> None:
-        """Where nothing waits one looks for all, so that an idle worker costs little; the others look now and then: it may be held up."""
-        if not self._drain.begun:
-            self._stirred.clear()
+    def _news(self, place: int) -> asyncio.Event:
+        """One looks for all where nothing waits, so that an idle worker costs little."""
+        return self._full if place else self._events.came
+
+    async def _rest(self, place: int, idle: int) -> bool:
+        """Whether there is news."""
+        most = _MOST_REST_SECONDS[min(place, 1)]
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stirred.wait(), _REST_SECONDS)
+            return await asyncio.wait_for(self._news(place).wait(), min(_LEAST_REST_SECONDS * 2 ** min(idle, 10), most))
+        return False
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""One worker: jobs in threads, everything else on the event loop; stops within its time whatever hangs."""
+"""One worker: carries jobs and applies events, in threads, everything else on the event loop; stops within its time whatever hangs."""
 
 import asyncio
 import contextvars
@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.bootstrap import Application
 from penstock.errors import HandedOverError, InvalidStateError, JobNotFoundError, LeaseLostError, PenstockError
+from penstock.events.working import EventWorker
 from penstock.imports.service import Progress
 from penstock.jobs.model import Job, JobId, JobStatus, JobType
 from penstock.logs import get_logger, log_context
@@ -23,10 +24,14 @@ HOUSEKEEPING_SECONDS = 3600.0
 HOUSEKEEPING_DELAY_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _RESERVE_SECONDS = 1.0  # of the grace, for closing connections after the jobs
+_AFTER_DRAINING = 3.5, 0.7  # seconds of the grace, or that part of a short one: what is left when events had their time
 
 
 class Worker:
-    """Carries queued jobs until told to stop. One for a process; not to be run twice."""
+    """Carries queued jobs and applies events until told to stop. One for a process; not to be run twice.
+
+    The application's `events` are not closed: their log may be needed for accepting.
+    """
 
     def __init__(self, application: Application) -> None:
         settings = application.settings
@@ -42,15 +47,20 @@ class Worker:
         self._packing = Packing(application)
         self._sweeper = Sweeper(application)
         self._housekeeping = Housekeeping(application, self._handover)
+        self._events = EventWorker(application.events, settings)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, and then for SHUTDOWN_GRACE_SECONDS at most: running jobs are handed over.
+    async def run(self, stop: asyncio.Event, *, silent: asyncio.Event | None = None) -> None:
+        """Until `stop` is set, and then for SHUTDOWN_GRACE_SECONDS at most: running jobs are handed over, events that wait are applied.
 
+        `silent`: set once this process accepts no more events; None where it accepts none.
         Returns; outages of the database are waited out. What is raised is a defect.
         """
         sweep_seconds = min(SWEEP_SECONDS, self._settings.import_job_lease_seconds / 3)
+        grace = self._settings.shutdown_grace_seconds
+        drain_seconds = grace - min(_AFTER_DRAINING[0], grace * _AFTER_DRAINING[1])
         tasks = [
             asyncio.create_task(self._consumer.run(), name="penstock-consumer"),
+            asyncio.create_task(self._events.run(stop, silent=silent, drain_seconds=drain_seconds), name="penstock-events"),
             asyncio.create_task(self._again_and_again("sweep", self._sweeper.sweep, 0, sweep_seconds)),
             asyncio.create_task(self._again_and_again("packing", self._packing.catch_up, 0, SWEEP_SECONDS)),
             asyncio.create_task(
@@ -67,6 +77,8 @@ class Worker:
             await self._stop(tasks, stopped)
 
     async def _stop(self, tasks: list[asyncio.Task[None]], stopped: asyncio.Task[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         self._handover.set()
         self._consumer.stop()
         get_logger(__name__).info("worker stops", running=self._consumer.running)
@@ -75,9 +87,10 @@ class Worker:
             get_logger(__name__).error(
                 "jobs did not stop in time; another worker takes them when their lease has ended", running=self._consumer.running
             )
-        consumer, *others = tasks
+        consumer, events, *_ = tasks
+        await asyncio.wait([events], timeout=max(0.0, began + grace - _RESERVE_SECONDS - loop.time()) if stopped.done() else 0)
         await asyncio.wait([consumer], timeout=_RESERVE_SECONDS / 2)
-        for task in (consumer, *others, stopped):
+        for task in (*tasks, stopped):
             task.cancel()
         await asyncio.wait([*tasks, stopped], timeout=_RESERVE_SECONDS / 2)
         self._jobs.shutdown(wait=False, cancel_futures=True)
