@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import nats
 import psycopg
@@ -330,6 +331,27 @@ def test_a_log_on_a_server_that_never_came_closes(server: NatsServer) -> None:
     run(test())
 
 
+def test_who_waits_for_an_answer_is_told_when_the_connection_breaks(url: str, stream: str, proxied: Callable[[str], Proxy]) -> None:
+    place = urlsplit(url)
+    proxy = proxied(f"host={place.hostname} port={place.port}")
+
+    async def test() -> None:
+        async with opened(f"nats://127.0.0.1:{proxy.port}", stream, CIRCUIT_BREAKER_TIMEOUT="10ms") as log:
+            await log.check()
+            assert await log.append([event(1)]) == [ACCEPTED]
+            proxy.stall()
+            waiting = [asyncio.create_task(log.append([event(number)])) for number in (2, 3)]
+            await asyncio.sleep(0.1)
+            proxy.cut()
+            proxy.resume()
+            for append in waiting:
+                with pytest.raises(EventLogUnavailableError, match="is away"):  # and not only that no answer came
+                    await append
+            assert await eventually(lambda: log.append([event(4)])) == [ACCEPTED]
+
+    run(test())
+
+
 # Outages of the database, and batches in this process
 
 
@@ -596,6 +618,41 @@ def test_a_server_that_no_longer_knows_us_is_asked_again_until_it_does() -> None
                 server.options = ("--user", "u", "--pass", "right")
                 await asyncio.to_thread(server.start)
                 assert await eventually(lambda: log.append([event(3)])) == [ACCEPTED]
+
+    run(test())
+
+
+def test_a_connection_that_the_server_ends_for_good_is_replaced(url: str, stream: str) -> None:
+    """The library gives up where a server says that it no longer knows the user."""
+    place = urlsplit(url)
+    clients: list[asyncio.StreamWriter] = []
+    relayed: list[asyncio.Task[Any] | None] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while said := await reader.read(65536):
+                writer.write(said)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        relayed.append(asyncio.current_task())
+        upstream, to_upstream = await asyncio.open_connection(place.hostname, place.port)
+        await asyncio.gather(pass_on(reader, to_upstream), pass_on(upstream, writer))
+
+    async def test() -> None:
+        relay = await asyncio.start_server(between, "127.0.0.1", 0)
+        port = relay.sockets[0].getsockname()[1]
+        async with relay, opened(f"nats://127.0.0.1:{port}", stream, CIRCUIT_BREAKER_TIMEOUT="10ms") as log:
+            assert await log.append([event(1)]) == [ACCEPTED]
+            first = await log._link.client()
+            clients[0].write(b"-ERR 'Authorization Violation'\r\n")
+            assert await asyncio.to_thread(until, lambda: first.is_closed)
+            assert await eventually(lambda: log.append([event(2)])) == [ACCEPTED]
+            assert len(clients) == 2
+        await asyncio.gather(*(task for task in relayed if task is not None))
 
     run(test())
 
