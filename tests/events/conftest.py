@@ -69,7 +69,7 @@ class EventStore:
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if (cursor.statusmessage or "").startswith("SELECT") else []
 
 
 @pytest.fixture(params=KINDS)

@@ -101,6 +101,7 @@ class Taker:
         """As `EventLog.deliver`. Raises HandedOverError after `close`."""
         deadline = time.monotonic() + wait_seconds
         with self._connected() as connection:
+            self._places.anchor(connection)  # here too: while every batch is full nobody waits
             while True:
                 if (self._plenty or self._awaited(connection, limit, deadline)) and (taken := self._batch(connection, handle, limit)):
                     self._plenty = taken >= limit
