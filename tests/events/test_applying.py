@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -53,10 +54,11 @@ EVENTS = st.lists(
 def test_the_greatest_event_is_the_state(standing: Shop, events: list[Event], sizes: list[int], again: int) -> None:
     """Whatever the order, the batches and the repeats are."""
     standing.execute("TRUNCATE products; UPDATE penstock.event_counters SET applied = 0, superseded = 0")
-    left = events + events[:again]
-    for size in sizes * len(left):
-        batch, left = left[:size], left[size:]
+    left, size = events + events[:again], cycle(sizes)
+    while left:
+        batch = left[: next(size)]
         assert standing.apply(*batch) == [SETTLED] * len(batch)
+        left = left[len(batch) :]
     expected: dict[str, Any] = {}
     for each in events:
         expected[each.product_id] = max(expected.get(each.product_id, state(each)), state(each))

@@ -112,6 +112,18 @@ def prepare_world(world: World, before: list[Record]) -> Reference:
     records=[{"id": i, "code": c, "title": "t"} for i, c in ((IDS[0], "c"), (IDS[1], "a"), (IDS[0], "b"))],
     mode=Mode.UPSERT, empty=Empty.KEEP, chunk_bytes=4_000_000, partitions=2, wave_chunks=6,
 )  # fmt: skip
+# Two records of one row, which must tell of the change as one alone would.
+@example(
+    before=[{"code": "a", "title": "t", "changed_at": TIME}],
+    records=[{"code": "a", "title": "u"}, {"code": "a", "title": "v"}],
+    mode=Mode.UPSERT, empty=Empty.KEEP, chunk_bytes=4_000_000, partitions=2, wave_chunks=6,
+)  # fmt: skip
+# The children alone change: of a row by itself, and of one that two records are about.
+@example(
+    before=[{"code": c, "title": "t", "changed_at": TIME} for c in ("a", "b")],
+    records=[{"code": c, "title": "t", "parts": [{"label": "x"}]} for c in ("a", "b", "b")],
+    mode=Mode.UPSERT, empty=Empty.KEEP, chunk_bytes=4_000_000, partitions=2, wave_chunks=6,
+)  # fmt: skip
 def test_equals_one_by_one(
     world: World, before: list[Record], records: list[Record], mode: Mode, empty: Empty, chunk_bytes: int, partitions: int, wave_chunks: int
 ) -> None:

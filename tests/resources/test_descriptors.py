@@ -85,6 +85,8 @@ FAULTS = [
     ("default: 1.5", "constraints: {unique: true}", "schema.fields[2] (price).constraints.unique", "only the primary key"),
     ("default: 1.5", "default: ''", "schema.fields[2] (price).default", "no value of the type number"),
     ("default: 1.5", "default: now()", "schema.fields[2] (price).default", "of datetimes only"),
+    ("default: now()", "touch: true", "schema.fields[5] (since).touch", "needs the default now()"),
+    ("default: 1.5", "default: 1.5, touch: true", "schema.fields[2] (price).touch", "needs the default now()"),
     (
         "type: number, precision: 6, scale: 2, default: 1.5",
         "type: boolean, default: yes",
