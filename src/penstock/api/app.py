@@ -90,7 +90,8 @@ def create_app(application: Application, *, stopping: asyncio.Event) -> Service:
         app.answer, most_requests=MOST_REQUESTS, route_of=_route_finder(app), stopping=stopping, public_url=application.settings.public_url
     )
     tally = Tally()
-    app.door = EventDoor(application, tally)
+    # Made here: the first of several threads that ask for it would else not be the only one to make it.
+    app.door = EventDoor(application.events, tally, idle_seconds=application.settings.upload_idle_seconds)
     app.door_handler = _handler(app, PATH, "POST")
     app.services = Services(
         application=application,

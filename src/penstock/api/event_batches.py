@@ -9,10 +9,10 @@ import msgspec
 
 from penstock.api.event_door import full
 from penstock.api.tally import Tally
-from penstock.bootstrap import Application
 from penstock.errors import InvalidEventError, QueueFullError
 from penstock.events.model import Event, Outcome
 from penstock.events.reading import EventReader, elements, lines
+from penstock.events.service import Events
 
 MOST_EVENTS = 10_000
 MOST_BATCH_BYTES = 16 * 1024 * 1024
@@ -23,7 +23,7 @@ _encoded = msgspec.json.Encoder(enc_hook=str).encode
 _Piece = tuple[bytes, bytes]  # how its result begins: where it stood; and what stood there
 
 
-async def accept_many(application: Application, tally: Tally, body: bytes, *, ndjson: bool) -> bytes:
+async def accept_many(events: Events, tally: Tally, body: bytes, *, ndjson: bool) -> bytes:
     """The answer, once all are durable that it calls accepted.
 
     Raises InvalidEventError where none of them is an event, PayloadTooLargeError, QueueFullError where none was stored, and what
@@ -32,12 +32,12 @@ async def accept_many(application: Application, tally: Tally, body: bytes, *, nd
     pieces = _by_line(body) if ndjson else _by_index(body)
     if not pieces:
         raise InvalidEventError("The batch holds no event.")
-    read = await _read(application.events.reader, pieces)
+    read = await _read(events.reader, pieces)
     good = [each for each in read if isinstance(each, Event)]
     if not good:
         results = msgspec.json.decode(b"[%b]" % b",".join(_results(pieces, read, [])))
         raise InvalidEventError(f"None of the {len(read)} events is valid; `results` says of each what is wrong.", results=results)
-    outcomes = await application.events.accept(good)
+    outcomes = await events.accept(good)
     accepted, duplicates, left = (outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.FULL))
     if left == len(good):
         raise full()

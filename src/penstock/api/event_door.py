@@ -14,10 +14,10 @@ from penstock.api.conventions import Completed
 from penstock.api.patience import Patience
 from penstock.api.problems import ADDRESS, HEADERS, MEDIA_TYPE, REQUEST_ID, answered
 from penstock.api.tally import Tally
-from penstock.bootstrap import Application
 from penstock.errors import BodyTimeoutError, IncompleteBodyError, QueueFullError
 from penstock.events.model import Outcome
 from penstock.events.reading import MOST_EVENT_BYTES
+from penstock.events.service import Events
 from penstock.intake.bodies import too_large
 
 PATH = "/v1/events"
@@ -31,10 +31,10 @@ def full() -> QueueFullError:
     return QueueFullError("As many events wait to be applied as may wait (QUEUE_SIZE). Nothing was stored: send it again in a moment.")
 
 
-async def accept_one(application: Application, tally: Tally, body: bytes) -> bytes:
+async def accept_one(events: Events, tally: Tally, body: bytes) -> bytes:
     """The answer, once the event is durable. Raises InvalidEventError, QueueFullError, and what `EventLog.append` raises."""
-    event = application.events.reader.one(body)
-    (outcome,) = await application.events.accept([event])
+    event = events.reader.one(body)
+    (outcome,) = await events.accept([event])
     if outcome is Outcome.FULL:
         raise full()
     tally.accepted += outcome is Outcome.ACCEPTED
@@ -46,17 +46,17 @@ async def accept_one(application: Application, tally: Tally, body: bytes) -> byt
 class EventDoor:
     """An ASGI application inside the conventions. What goes wrong is answered as Litestar's exception handler does."""
 
-    def __init__(self, application: Application, tally: Tally) -> None:
-        self._application = application
+    def __init__(self, events: Events, tally: Tally, *, idle_seconds: float) -> None:
+        self._events = events
         self._tally = tally
-        self._seconds = application.settings.upload_idle_seconds
+        self._seconds = idle_seconds
         self._patience = Patience(self._seconds)
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         state: dict[str, Any] = scope["state"]
         status, kind, more = _ACCEPTED, _JSON, _NO_MORE
         try:
-            body = await accept_one(self._application, self._tally, await self._body(state[HEADERS], receive))
+            body = await accept_one(self._events, self._tally, await self._body(state[HEADERS], receive))
         except Exception as error:  # noqa: BLE001 - told and logged there, whatever it is
             self._tally.refuse(error)
             status, body, more = answered(error, state[ADDRESS], state[REQUEST_ID])

@@ -108,7 +108,7 @@ async def send_event(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     try:
         check_json(request.headers.get("content-type"), request.headers.get("content-encoding"))
-        answer = await accept_one(here.application, here.tally, await whole(request, MOST_EVENT_BYTES))
+        answer = await accept_one(here.application.events, here.tally, await whole(request, MOST_EVENT_BYTES))
     except Exception as error:
         here.tally.refuse(error)
         raise
@@ -135,7 +135,7 @@ async def send_events(request: AnyRequest) -> Response[bytes]:
         seconds = here.application.settings.upload_total_seconds
         with _room.hold() as take:
             body = await whole(request, MOST_BATCH_BYTES, total_seconds=seconds, take=take)
-            answer = await accept_many(here.application, here.tally, body, ndjson=ndjson)
+            answer = await accept_many(here.application.events, here.tally, body, ndjson=ndjson)
     except Exception as error:
         here.tally.refuse(error)
         raise
