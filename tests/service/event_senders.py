@@ -92,7 +92,7 @@ class Book:
         return again
 
     def _refused(self, answer: httpx.Response) -> None:
-        code = answer.json().get("code", "?")
+        code = answer.json()["error"]["code"]
         self.codes[code] += 1
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or int(answer.headers.get("Retry-After", 0)) < 1:
             self.wrong.append(f"{answer.status_code} {code} {dict(answer.headers)}")

@@ -1,11 +1,19 @@
 """Servers and workers on one event log, which a test kills, ends and starts again."""
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nats
+
+from penstock.database.connect import Database
+from penstock.events.nats.stream import CONSUMER
+from penstock.events.nats_log import NatsLog
+from penstock.lifecycle.gate import Gate
+from penstock.settings import load_settings
 from tests.service.event_checker import Checker
 from tests.service.test_fleet import Log
 from tests.support.commands import Penstock
@@ -13,6 +21,7 @@ from tests.support.nats import nats_url, own_stream
 from tests.support.serving import Served, serving
 
 LOGS = ("postgresql", "nats")
+ACK_WAIT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -62,4 +71,21 @@ def event_site(kind: str, conninfo: str, folder: Path, run_penstock: Penstock) -
         yield EventSite(env, checker, run_penstock)
         return
     with nats_url() as url, own_stream(url) as stream:
-        yield EventSite({**env, "NATS_URL": url, "NATS_STREAM": stream}, checker, run_penstock)
+        env |= {"NATS_URL": url, "NATS_STREAM": stream}
+        asyncio.run(_come_back_soon(env))
+        yield EventSite(env, checker, run_penstock)
+
+
+async def _come_back_soon(env: dict[str, str]) -> None:
+    """What a killed process had under way; by default that takes half a minute."""
+    settings = load_settings(env, Path("/nonexistent"))
+    log = NatsLog(Database(env["DATABASE_URL"]), settings, gate=Gate(1))
+    client = await nats.connect(env["NATS_URL"])
+    try:
+        await log.check()  # makes stream and consumer
+        stream = client.jetstream()
+        config = (await stream.consumer_info(settings.nats_stream, CONSUMER)).config
+        await stream.add_consumer(settings.nats_stream, config.evolve(ack_wait=ACK_WAIT_SECONDS))
+    finally:
+        await client.close()
+        await log.close()

@@ -57,6 +57,7 @@ def test_killed_right_after_its_answers(site: EventSite, dice: random.Random) ->
         served.process.kill()
         served.process.wait(30)
     assert len(book.accepted) == len(made), book.codes
+    assert site.check.faults(book)
     with site.worker():
         site.check.assert_right(book)
 
