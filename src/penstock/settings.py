@@ -325,7 +325,7 @@ class Settings(BaseSettings):
     nats_url: SecretStr | None = _setting(
         None,
         "Where NATS with JetStream is, to keep events there until they are applied. Not set: they are kept in the database.",
-        allowed="nats://, tls:// or ws:// URLs, separated by ','",
+        allowed="nats:// or tls:// URLs, separated by ','",
     )
     nats_stream: str = _setting(
         "PENSTOCK_EVENTS",
@@ -417,7 +417,7 @@ class Settings(BaseSettings):
     def _are_nats_urls(cls, urls: SecretStr | None) -> SecretStr | None:
         for url in urls.get_secret_value().split(",") if urls is not None else ():
             parts = urlsplit(url.strip())
-            if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+            if parts.scheme not in ("nats", "tls") or not parts.hostname:
                 raise ValueError("not a URL of NATS")
         return urls
 

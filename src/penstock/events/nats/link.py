@@ -1,7 +1,6 @@
 """The connection of a process to NATS: made at its first use, made again by itself for ever, never waited for longer than a moment."""
 
 import asyncio
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -39,8 +38,6 @@ class Servers(NamedTuple):
 def servers_of(nats_url: str) -> Servers:
     """From URLs separated by commas. Raises SettingsError."""
     found = [urlsplit(url.strip()) for url in nats_url.split(",")]
-    if any(url.scheme in ("ws", "wss") for url in found) and importlib.util.find_spec("aiohttp") is None:
-        raise SettingsError("NATS_URL asks for a WebSocket, and for that the package aiohttp must be installed.")
     if len({url.scheme for url in found}) > 1:
         raise SettingsError("The URLs in NATS_URL must all have the same scheme.")
     logins = {(url.username, url.password) for url in found if url.username}
@@ -87,7 +84,7 @@ class Link:
     def _begun(self) -> tuple["_Client", asyncio.Task[None]]:
         client, connecting = self._client, self._connecting
         if client is None or connecting is None or (connecting.done() and client.is_closed):
-            self._client = client = _Client(must_have_tls=self.servers.urls[0].startswith(("tls:", "wss:")))
+            self._client = client = _Client(must_have_tls=self.servers.urls[0].startswith("tls:"))
             self._connecting = connecting = asyncio.create_task(self._connect(client))
             self._failures = 0
             self._tried.clear()
