@@ -302,7 +302,8 @@ class Settings(BaseSettings):
     )
     circuit_breaker_threshold: int = _setting(
         5,
-        "After how many outages in a row the database (or NATS) is left alone for CIRCUIT_BREAKER_TIMEOUT: events are answered 503 at once.",
+        "After how many outages in a row the database (or NATS) is left alone for CIRCUIT_BREAKER_TIMEOUT: events are answered 503 at "
+        "once.",
         allowed="a whole number from 1 to 1000",
         ge=1,
         le=1000,
