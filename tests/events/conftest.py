@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
+from psycopg.pq import ExecStatus
 
 from penstock.database.connect import Database
 from penstock.errors import DatabaseUnavailableError, EventLogUnavailableError
@@ -69,7 +70,9 @@ class EventStore:
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if (cursor.statusmessage or "").startswith("SELECT") else []
+            # Not by `description`: it is empty for rows without columns.
+            answered = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
+            return cursor.fetchall() if answered else []
 
 
 @pytest.fixture(params=KINDS)
