@@ -141,3 +141,12 @@ async def eventually(action: Callable[[], Awaitable[T]]) -> T:
             with suppress(EventLogUnavailableError, DatabaseUnavailableError):
                 return await action()
             await asyncio.sleep(0.02)
+
+
+def sums(store: EventStore) -> tuple[int, int]:
+    """How many events wait in PostgreSQL, by the counters and by counting."""
+    ((counted, there),) = store.execute(
+        "SELECT (SELECT sum(waiting)::bigint FROM penstock.event_counters),"
+        " (SELECT count(*) FROM penstock.events) + (SELECT count(*) FROM penstock.event_retries)"
+    )
+    return counted, there
