@@ -73,12 +73,12 @@ class EventWorker:
         self._wait_seconds = min(self._wait_seconds, _LAST_WAIT_SECONDS)
         self._full.set()
         self._events.came.set()
-        await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
+        _, late = await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
         self._over.set()
-        _, late = await asyncio.wait(loops, timeout=_STOP_SECONDS)
+        await asyncio.wait(loops, timeout=_STOP_SECONDS)
         left = await self._waiting(_STOP_SECONDS)
         log, facts = get_logger(__name__), {"taken": self._drain.taken, "waiting": "unknown" if left is None else left}
-        if late or left is None or any(not task.cancelled() and task.exception() for task in loops):
+        if left is None or (late and left > 0):
             log.warning("events could not be drained; another worker applies what waits", seconds=round(seconds, 1), **facts)
         else:
             log.info("events drained", **facts)
