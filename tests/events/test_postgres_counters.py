@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from penstock.errors import DatabaseUnavailableError
 from penstock.events.log import Handle
-from penstock.events.model import SETTLED, Entry, Retry, Verdict
+from penstock.events.model import SETTLED, Entry, Outcome, Retry, Verdict
 from penstock.events.postgres import places, storing
 from penstock.events.postgres.places import Rarely, Start
 from penstock.events.postgres_log import PostgresLog
 from tests.events.conftest import WAIT, EventStore, Taken, delivered, event, sums, waiting
 from tests.support.waiting import until
 
-# Counters
-
+SECONDS = 30
 STEPS = st.lists(
     st.tuples(st.sampled_from(["append", "settle", "retry", "half", "outage", "delete", "rollback"]), st.integers(1, 12)), max_size=12
 )
@@ -39,7 +38,7 @@ def test_counters_are_what_is_there(tables: EventStore, steps: list[tuple[str, i
 
     async def step(log: PostgresLog, what: str, count: int) -> None:
         if what == "append":
-            assert await log.append([event(n) for n in range(count)]) == [ACCEPTED] * count
+            assert await log.append([event(n) for n in range(count)]) == [Outcome.ACCEPTED] * count
         elif what in handles:
             try:
                 await log.deliver(handles[what], limit=count, wait_seconds=0.001)
