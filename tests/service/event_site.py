@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +56,8 @@ class EventSite:
 
 
 @contextmanager
-def event_site(kind: str, conninfo: str, folder: Path, run_penstock: Penstock) -> Iterator[EventSite]:
-    """`kind` is one of LOGS. Skips the test where there is no NATS."""
+def event_site(kind: str, conninfo: str, folder: Path, run_penstock: Penstock, *, nats_at: str | None = None) -> Iterator[EventSite]:
+    """`kind` is one of LOGS. Skips the test where there is no NATS, unless it has its own `nats_at` a URL."""
     env = {
         "DATABASE_URL": conninfo,
         "PENSTOCK_DATA_DIR": str(folder / "data"),
@@ -70,7 +70,7 @@ def event_site(kind: str, conninfo: str, folder: Path, run_penstock: Penstock) -
     if kind == "postgresql":
         yield EventSite(env, checker, run_penstock)
         return
-    with nats_url() as url, own_stream(url) as stream:
+    with nullcontext(nats_at) if nats_at else nats_url() as url, own_stream(url) as stream:
         env |= {"NATS_URL": url, "NATS_STREAM": stream}
         asyncio.run(_come_back_soon(env))
         yield EventSite(env, checker, run_penstock)
