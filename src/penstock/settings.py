@@ -336,7 +336,8 @@ class Settings(BaseSettings):
     )
     shutdown_grace_seconds: int = _setting(
         20,
-        "Seconds that a server or worker takes at most to stop: requests under way are finished, jobs are handed over.",
+        "Seconds that a server or worker takes at most to stop: requests under way are finished, jobs are handed over, "
+        "events that wait are applied.",
         allowed="a whole number of seconds from 1 to 600",
         ge=1,
         le=600,

@@ -61,6 +61,7 @@ class Serving:
     async def _run(self) -> int:
         stopping, silent = asyncio.Event(), asyncio.Event()
         _on_signals(stopping)
+        await self.application.events.check()
         server = self._server(stopping)
         serving = asyncio.create_task(server.serve(), name="server")
         serving.add_done_callback(lambda _: silent.set())

@@ -26,7 +26,8 @@ def serve(
 ) -> int:
     """Serve the HTTP API, with a worker, until SIGTERM or Ctrl-C.
 
-    Stopping takes SHUTDOWN_GRACE_SECONDS at most: requests under way end, jobs are handed over. A second signal ends at once.
+    Stopping takes SHUTDOWN_GRACE_SECONDS at most: requests under way end, jobs are handed over, events that
+    wait are applied. A second signal ends at once.
     """
     session: Session = ctx.obj
     settings = _settings(session, host, port, log_level)

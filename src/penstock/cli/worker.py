@@ -44,6 +44,7 @@ async def _run(application: "Application") -> None:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
+    await application.events.check()
     try:
         await Worker(application).run(stop)
     finally:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Sequence
 
 from penstock.database.connect import Database
+from penstock.errors import DatabaseUnavailableError, EventLogUnavailableError, SettingsError
 from penstock.events.applying import Applier
 from penstock.events.dead_letters import DeadLetters
 from penstock.events.log import EventLog
 from penstock.events.model import Event, Outcome
 from penstock.events.reading import EventReader
 from penstock.lifecycle.gate import Gate
+from penstock.logs import get_logger
 from penstock.resources.registry import Registry
 from penstock.settings import Settings
 
@@ -26,6 +28,21 @@ class Events:
         self.applier = Applier(products, settings)
         self.came = asyncio.Event()
         self.dead_letters = DeadLetters(database, self.log)
+
+    async def check(self) -> None:
+        """For whoever serves or works, before it does. An outage keeps nobody from starting.
+
+        Raises SettingsError, and is closed, where the log would lose events.
+        """
+        try:
+            await self.log.check()
+        except (DatabaseUnavailableError, EventLogUnavailableError) as error:
+            get_logger(__name__).error(
+                "the event log is away: events are neither accepted nor applied until it is back", reason=error.message
+            )
+        except SettingsError:
+            await self.close()
+            raise
 
     async def accept(self, events: Sequence[Event]) -> list[Outcome]:
         """As `EventLog.append`."""

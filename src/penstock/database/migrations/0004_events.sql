@@ -38,7 +38,6 @@ CREATE TABLE penstock.event_ids (
     event_id text COLLATE "C" PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX event_ids_by_age ON penstock.event_ids USING brin (applied_at);
 
 -- What could not be applied. Either an event, or what an event log held that is none (`raw`).
 CREATE TABLE penstock.dead_letters (
