@@ -1,5 +1,8 @@
 """The circuit breaker: opens after failures in a row, lets one try through, closes or opens again."""
 
+import asyncio
+import time
+
 import pytest
 
 from penstock.errors import CircuitOpenError, DatabaseRefusedError, DatabaseUnavailableError
@@ -87,10 +90,51 @@ def test_one_at_a_time_tries() -> None:
     assert not breaker.open
 
 
-def test_refusals_do_not_pile_up() -> None:
-    """The library raises one and the same object each time; its traceback must not grow with it."""
-    breaker = _opened(60)
-    for _ in range(100):
-        with pytest.raises(CircuitOpenError) as refused, breaker.guard():
+def test_who_leaves_says_nothing() -> None:
+    """Clients that leave in the middle neither end a row of failures nor close the circuit."""
+    breaker = Breaker("the database", threshold=3, timeout_seconds=0.05)
+    for _ in range(3):
+        with pytest.raises(asyncio.CancelledError), breaker.guard():
+            raise asyncio.CancelledError
+        _fail(breaker)
+    assert breaker.open
+    assert until(lambda: breaker.seconds_left() == 0)
+    with pytest.raises(asyncio.CancelledError), breaker.guard():
+        raise asyncio.CancelledError
+    assert breaker.open
+    with breaker.guard(), pytest.raises(CircuitOpenError), breaker.guard():
+        pass
+    assert not breaker.open
+
+
+def test_refused_while_it_is_tried_counts_as_nothing() -> None:
+    """A guard inside of another that is open raises its refusal through: nobody was asked."""
+    inner = _opened(60)
+    outer = Breaker("applying events", threshold=1, timeout_seconds=60)
+    for _ in range(3):
+        with pytest.raises(CircuitOpenError), outer.guard(), inner.guard():
             pass
-        assert refused.value.__context__ is None or refused.value.__context__.__traceback__ is None
+    assert not outer.open
+
+
+def test_late_failures_do_not_keep_it_open() -> None:
+    """What began before it opened and ends later tells nothing new."""
+    breaker = Breaker("the database", threshold=1, timeout_seconds=60)
+    late = breaker.guard()
+    late.__enter__()
+    _fail(breaker)
+    left = breaker.seconds_left()
+    assert until(lambda: breaker.seconds_left() < left)
+    left = breaker.seconds_left()
+    late.__exit__(type(_AWAY), _AWAY, None)
+    assert breaker.seconds_left() <= left
+
+
+def test_a_machine_whose_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no clock that anybody sets."""
+    breaker = _opened(0.05)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert until(lambda: breaker.seconds_left() == 0)
+    with breaker.guard():
+        pass
+    assert not breaker.open

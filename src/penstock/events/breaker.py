@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakSet
 
-from purgatory.domain.model import OPENED, Context, OpenedState
-
-from penstock.errors import CircuitOpenError, DatabaseUnavailableError, EventLogUnavailableError
+from penstock.errors import CircuitOpenError, DatabaseRefusedError, DatabaseUnavailableError, EventLogUnavailableError
 from penstock.logs import get_logger
 
 _known: WeakSet["Breaker"] = WeakSet()
@@ -25,30 +23,33 @@ def circuits() -> dict[str, bool]:
 
 
 class Breaker:
-    """Around what may be away. Only outages count as failures. May be used by several threads.
+    """Around what may be away. May be used by several threads.
+
+    Outages count as failures. An answer counts as a success, a refusal by the database too. What ended without an answer, such as a try
+    that was cancelled, says nothing.
 
     Open, it refuses for `timeout_seconds`; whoever comes first after that is let through, closes it by succeeding, and opens it again by
-    failing.
+    failing. Meanwhile all others are refused.
     """
 
     def __init__(self, name: str, *, threshold: int, timeout_seconds: float) -> None:
         self.name = name
-        _known.add(self)
+        self._threshold = threshold
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
-        self._context = Context(name, threshold, timeout_seconds, exclude=[(BaseException, _is_no_outage)])
-        self._trying = False
+        self._failures = 0  # in a row
+        self._open_until: float | None = None  # of the monotonic clock; None: closed
+        self._probing = False
+        _known.add(self)
 
     @property
     def open(self) -> bool:
-        return self._context.state == OPENED
+        return self._open_until is not None
 
     def seconds_left(self) -> float:
         """Until it may be tried again; 0 where it may be now."""
-        if not self.open:
-            return 0.0
-        opened_at = self._context.opened_at or 0.0
-        return min(max(0.0, opened_at + self._timeout_seconds - time.time()), self._timeout_seconds)
+        until = self._open_until
+        return 0.0 if until is None else max(0.0, until - time.monotonic())
 
     def check(self) -> None:
         """Raises CircuitOpenError while nobody should try."""
@@ -58,50 +59,71 @@ class Breaker:
     @contextmanager
     def guard(self) -> Iterator[None]:
         """Around one try, whose end is counted. Raises CircuitOpenError instead of letting it begin."""
-        with self._lock:
-            self._enter()
+        probe = self._enter()
+        answered = failed = False
         try:
             yield
-        except BaseException as error:
-            self._count(error)
+            answered = True
+        except DatabaseRefusedError:
+            answered = True
             raise
-        else:
-            self._count(None)
+        except CircuitOpenError:
+            raise
+        except _OUTAGES:
+            failed = True
+            raise
+        finally:
+            if failed:
+                self._fail(probe=probe)
+            elif answered:
+                self._succeed(probe=probe)
+            elif probe:
+                self._probing = False  # the next one is the probe
 
-    def _enter(self) -> None:
-        if self._trying:
-            raise self._refusal(1.0)
-        was_open = self.open
-        try:
-            self._context.handle_new_request()
-        except OpenedState as refused:
-            refused.__traceback__ = None  # one and the same object is raised each time, and would grow
-            raise self._refusal(self.seconds_left()) from None
-        self._trying = was_open
+    def fail(self) -> None:
+        """Count an outage that was seen in another way."""
+        self._fail(probe=False)
 
-    def _count(self, error: BaseException | None) -> None:
+    def _enter(self) -> bool:
+        """Whether this try is the one that decides."""
         with self._lock:
-            before = self._context.state
-            if error is None:
-                self._context.handle_end_request()
-            else:
-                self._context.handle_exception(error)
-            self._context.messages.clear()
-            self._trying = False
-            after = self._context.state
-        if before != after:
+            if self._open_until is None:
+                return False
+            left = self._open_until - time.monotonic()
+            if left > 0 or self._probing:
+                raise self._refusal(left)
+            self._probing = True
+            return True
+
+    def _fail(self, *, probe: bool) -> None:
+        with self._lock:
+            self._failures += 1
+            was_open = self._open_until is not None
+            if probe:
+                self._probing = False
+            # One that began before the circuit opened tells nothing new.
+            opens = probe or (not was_open and self._failures >= self._threshold)
+            if opens:
+                self._open_until = time.monotonic() + self._timeout_seconds
+        if opens:
             log = get_logger(__name__)
-            if after == OPENED:
-                log.error("circuit opened: nothing is tried for a while", circuit=self.name, seconds=self._timeout_seconds)
-            else:
-                log.info("circuit closed", circuit=self.name)
+            tell = log.info if was_open else log.error
+            tell("circuit open: nothing is tried for a while", circuit=self.name, seconds=self._timeout_seconds, failures=self._failures)
+
+    def _succeed(self, *, probe: bool) -> None:
+        if not self._failures and not probe:
+            return  # as nearly always: without the lock
+        with self._lock:
+            if probe:
+                self._probing = False
+                self._open_until = None
+            if self._open_until is None:
+                self._failures = 0
+        if probe:
+            get_logger(__name__).info("circuit closed", circuit=self.name)
 
     def _refusal(self, left: float) -> CircuitOpenError:
         seconds = max(1, math.ceil(left))
         return CircuitOpenError(
             f"{self.name} was away several times in a row and is left alone for {seconds} s. Try again then.", retry_after_seconds=seconds
         )
-
-
-def _is_no_outage(error: BaseException) -> bool:
-    return not isinstance(error, _OUTAGES)
