@@ -1,6 +1,7 @@
 """Events from JSON: taken exactly, or refused with the field and what it may be."""
 
 import json
+import tracemalloc
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -246,3 +247,24 @@ def test_batches_are_bounded() -> None:
         lines(b"\n" * 7, 3)
     written = b'"' + b',\\"' * 100 + b'"'
     assert elements(b"[%b,%b]" % (written, written), 3) == [written, written]
+
+
+def test_a_batch_that_is_made_to_cost_much_is_refused() -> None:
+    """Each of these was slower by the square of its length, or made millions of objects."""
+    never_closed = b'["' + b'\\"' * 1_000_000 + b"," * 100_001
+    with pytest.raises(InvalidEventError, match="must be a JSON array"):
+        elements(never_closed, 10_000)
+    for element in (b'""', b'"\\\\"', b"0"):
+        with pytest.raises(PayloadTooLargeError, match="10000 events"):
+            elements(b"[" + (element + b",") * 1_000_000 + element + b"]", 10_000)
+
+
+def test_nothing_is_made_of_an_event_that_is_too_large() -> None:
+    """Its length is looked at first."""
+    body = b'{"product_id": [%b[]]}' % (b"[]," * 500_000)
+    tracemalloc.start()
+    try:
+        assert refusal(body) is not None
+        assert tracemalloc.get_traced_memory()[1] < len(body) // 2
+    finally:
+        tracemalloc.stop()
