@@ -54,9 +54,9 @@ class DeadLetterList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayedOne(msgspec.Struct, frozen=True, kw_only=True):
-    """The event is in the log again, or was applied meanwhile by its event_id (`duplicate`); it is no dead letter any more."""
+    """The event is in the log again, and no dead letter any more. If its event_id was applied meanwhile, it will change nothing."""
 
-    status: Annotated[str, msgspec.Meta(pattern="^(accepted|duplicate)$")]
+    status: Annotated[str, msgspec.Meta(pattern="^accepted$")]
 
 
 class ReplayedAll(msgspec.Struct, frozen=True, kw_only=True):

@@ -247,7 +247,7 @@ class Server:
         return decoded(self._transport.ask("GET", f"/v1/dead-letters/{_segment(dead_letter_id)}"), DeadLetter)
 
     def replay(self, dead_letter_id: str) -> EventStatus:
-        """Send a dead letter into the log again: ACCEPTED, or DUPLICATE where its event_id was applied meanwhile.
+        """Send a dead letter into the log again. If its event_id was applied meanwhile, it will change nothing.
 
         Raises DeadLetterNotFoundError, InvalidStateError for what is no event, and as `send_event`; but is asked for once only.
         """

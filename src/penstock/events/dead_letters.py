@@ -103,7 +103,8 @@ class DeadLetters:
                 raise _missing(dead_letter_id)
 
     async def replay(self, dead_letter_id: DeadLetterId) -> Outcome:
-        """Send the event into the log again: ACCEPTED, or DUPLICATE where its event_id was applied meanwhile. It is no dead letter then.
+        """Send the event into the log again: ACCEPTED, and it is no dead letter any more. If its event_id was applied meanwhile, it will
+        change nothing.
 
         Of two at once only one does it, and the other raises DeadLetterNotFoundError. Raises InvalidStateError for what is no event,
         QueueFullError, and as `EventLog.append`. Whoever stops waiting for it does not stop it.
