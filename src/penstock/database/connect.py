@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from penstock.database.answering import AnsweredConnection
 from penstock.database.embedded import EmbeddedPostgres
 from penstock.errors import DatabaseError, DatabaseRefusedError, DatabaseUnavailableError
 from penstock.logs import get_logger
@@ -103,14 +104,22 @@ class Database:
         self._pool_lock = threading.Lock()
         self.patience_seconds: float = connect_seconds  # for a connection of the pool
 
-    def connect(self, *, autocommit: bool = False, limits: Limits | None = None, **parameters: Any) -> psycopg.Connection:
-        """A connection of its own, to be closed by the caller. `parameters` are libpq's and go before those of `conninfo`."""
+    def connect(
+        self, *, autocommit: bool = False, limits: Limits | None = None, answer_seconds: float | None = None, **parameters: Any
+    ) -> psycopg.Connection:
+        """A connection of its own, to be closed by the caller. `parameters` are libpq's and go before those of `conninfo`.
+
+        `answer_seconds`: that long it waits for an answer, as AnsweredConnection does; None: as long as the server's `limits` let it.
+        """
+        kind = psycopg.Connection if answer_seconds is None else AnsweredConnection
         try:
             # No prepared statements: the generic plan that PostgreSQL takes after five runs was made for staging tables of another size,
             # and poolers between us and the server may not keep them.
-            connection = psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None, **parameters)
+            connection = kind.connect(self.conninfo, autocommit=True, prepare_threshold=None, **parameters)
         except psycopg.OperationalError as error:
             raise self._unreachable(error) from error
+        if isinstance(connection, AnsweredConnection) and answer_seconds is not None:
+            connection.answer_seconds = answer_seconds
         try:
             _check_version(connection)
             _set_session(connection, {**_SESSION, **(limits or self.limits).settings()})

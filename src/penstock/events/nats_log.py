@@ -32,7 +32,7 @@ from penstock.logs import get_logger
 from penstock.settings import Settings
 
 _PERMIT_SECONDS = 5.0
-_LOCK_SECONDS = 5
+_LOCK_SECONDS, _STATEMENT_SECONDS, _ANSWER_SECONDS = 5, 60, 70.0
 _CLOSE_SECONDS = 5.0
 _HELD_SECONDS = 30.0
 _UNDER_WAY = 4  # times what one process has under way at most: several share the consumer
@@ -53,7 +53,7 @@ class NatsLog:
         assert settings.nats_url is not None
         self._database = database
         self._gate = gate
-        self._limits = replace(database.limits, lock=_LOCK_SECONDS)
+        self._limits = replace(database.limits, lock=_LOCK_SECONDS, statement=_STATEMENT_SECONDS)
         self._breaker = Breaker("NATS", threshold=settings.circuit_breaker_threshold, timeout_seconds=settings.circuit_breaker_timeout)
         self._link = Link(servers_of(settings.nats_url.get_secret_value()), on_lost=self._lost)
         under_way = settings.workers * settings.batch_size * _UNDER_WAY
@@ -249,7 +249,7 @@ class NatsLog:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._database.connect(limits=self._limits, application_name="penstock events")
+            connection = self._database.connect(limits=self._limits, answer_seconds=_ANSWER_SECONDS, application_name="penstock events")
         try:
             yield connection
         except BaseException:

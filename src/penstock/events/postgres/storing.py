@@ -6,6 +6,7 @@ The thread and its COPY cost the event loop next to nothing for each event: that
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +27,8 @@ GROUP_EVENTS = 2000  # a group ends with the request that brings it there
 MOST_REQUESTS = 10_000  # that wait in memory
 MOST_EVENTS = 200_000  # of them all
 _CLOSE_SECONDS = 5.0
-_LOCK_SECONDS, _STATEMENT_SECONDS = 5, 30
+_LOCK_SECONDS, _STATEMENT_SECONDS, _ANSWER_SECONDS = 5, 8, 10.0
+_LONG_SECONDS = 5.0  # a group that fails after so long takes those with it who waited behind it
 _TYPES = ["text", "numeric", "int4", "timestamptz", "text", "timestamptz"]
 _SMALLEST, _LARGEST = -(2**31), 2**31 - 1
 _SQL = load("penstock.events", "log.sql")
@@ -69,8 +71,9 @@ class Writer:
             future.set_result([])
             return future
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(loop,), name="penstock-events")
-            self._thread.start()
+            thread = threading.Thread(target=self._run, args=(loop,), name="penstock-events")
+            thread.start()
+            self._thread = thread
         self._events += len(events)
         self._waiting.put((events, again, future))
         return future
@@ -84,14 +87,23 @@ class Writer:
             return
         await asyncio.to_thread(thread.join, _CLOSE_SECONDS)
         if thread.is_alive():  # the database hangs; its limits end this thread too, later
-            left = list(self._group)
-            with suppress(queue.Empty):
-                while True:
-                    if (request := self._waiting.get_nowait()) is not None:
-                        left.append(request)
-            self._waiting.put(None)
+            left = [*self._group, *self._all_that_wait()]
             _tell(left, [_handed_over()] * len(left))
             get_logger(__name__).error("events were not stored before the end: their senders were told to send again", requests=len(left))
+
+    def _all_that_wait(self) -> list[_Request]:
+        """They wait no longer; the end, where it is among them, still comes."""
+        found: list[_Request] = []
+        ends = False
+        with suppress(queue.Empty):
+            while True:
+                if (request := self._waiting.get_nowait()) is None:
+                    ends = True
+                else:
+                    found.append(request)
+        if ends:
+            self._waiting.put(None)
+        return found
 
     # In the thread
 
@@ -128,10 +140,14 @@ class Writer:
         return group
 
     def _answers(self, group: list[_Request]) -> list[_Answer]:
+        """For each; the group may have become larger."""
+        began = time.monotonic()
         try:
             with self._breaker.guard():
                 answers = self._store(group)
         except PenstockError as error:
+            if time.monotonic() - began >= _LONG_SECONDS:  # the next group may take as long again
+                group += self._all_that_wait()
             return [error] * len(group)
         except Exception as error:  # noqa: BLE001 - a thread that ends would leave every later sender waiting
             get_logger(__name__).exception("storing events broke")
@@ -179,7 +195,9 @@ class Writer:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            connection = self._database.connect(autocommit=True, limits=self._limits, application_name="penstock events")
+            connection = self._database.connect(
+                autocommit=True, limits=self._limits, answer_seconds=_ANSWER_SECONDS, application_name="penstock events"
+            )
             self._connection = connection
             connection.execute(_SQL["make_durable"])
         return self._connection

@@ -22,7 +22,7 @@ from penstock.events.postgres.places import Rarely, Start
 from penstock.lifecycle.gate import Gate
 from penstock.logs import get_logger
 
-_LOCK_SECONDS, _STATEMENT_SECONDS = 5, 60
+_LOCK_SECONDS, _STATEMENT_SECONDS, _ANSWER_SECONDS = 5, 60, 70.0
 _PERMIT_SECONDS = 5.0  # after that the caller is told that there was nothing, and asks again
 _LONGEST_SLEEP = 1.0  # what other processes accept is found by looking
 _SHORTEST_SLEEP = 0.005
@@ -127,7 +127,9 @@ class Taker:
                 raise HandedOverError("This process stops and applies no more events.")
             connection = self._idle.pop() if self._idle else None
         if connection is None:
-            connection = self._database.connect(autocommit=True, limits=self._limits, application_name="penstock events")
+            connection = self._database.connect(
+                autocommit=True, limits=self._limits, answer_seconds=_ANSWER_SECONDS, application_name="penstock events"
+            )
         try:
             with faults(_DOING):
                 yield connection
