@@ -108,7 +108,7 @@ class Breaker:
         if opens:
             log = get_logger(__name__)
             tell = log.info if was_open else log.error
-            tell("circuit open: nothing is tried for a while", circuit=self.name, seconds=self._timeout_seconds, failures=self._failures)
+            tell("circuit opened: nothing is tried for a while", circuit=self.name, seconds=self._timeout_seconds, failures=self._failures)
 
     def _succeed(self, *, probe: bool) -> None:
         if not self._failures and not probe:
