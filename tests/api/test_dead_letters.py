@@ -158,3 +158,12 @@ def test_one_is_discarded(http: httpx.Client, stored: psycopg.Connection[Any]) -
 def test_what_there_is_not_is_refused(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     """Strictly, as elsewhere."""
     assert code_of(http.request(method, path)) == (status, code)
+
+
+def test_a_filter_in_the_body_is_not_ignored(http: httpx.Client, stored: psycopg.Connection[Any]) -> None:
+    """Else all would be replayed where a few were meant."""
+    letter_id = bury(stored)
+    for address in ("/v1/dead-letters/replay", f"/v1/dead-letters/{letter_id}/replay"):
+        answer = http.post(address, json={"code": "retries_exhausted"})
+        assert code_of(answer) == (400, "invalid_request")
+    assert left(http) == [letter_id]

@@ -2,6 +2,9 @@
 
 import inspect
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -194,3 +197,22 @@ def test_nothing_is_left_open(scripted: Scripted) -> None:
     records = scripted.client.errors(JOB.job_id)
     assert next(records)["row"] == 1
     records.close()  # type: ignore[attr-defined]
+
+
+def test_retries_leave_standard_output_to_the_program(tmp_path: Path) -> None:
+    """A program that writes an export there would write them among its records."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from penstock.client import Server\n"
+        "from penstock.errors import ServerUnreachableError\n"
+        "import penstock.client.transport as transport\n"
+        "transport._ATTEMPTS = 2\n"
+        "with Server('http://127.0.0.1:1') as server:\n"
+        "    try:\n"
+        "        server.get('5f0c8a36-6a52-4c55-9f6e-0d4a8f3c2b11')\n"
+        "    except ServerUnreachableError:\n"
+        "        print('away')\n"
+    )
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "away\n"
+    assert "retry" in ended.stderr

@@ -26,6 +26,12 @@ async def body_of(request: AnyRequest, *, beyond_bytes: int = 0) -> AsyncIterato
             yield chunk
 
 
+def refuse_body(request: AnyRequest) -> None:
+    """Where a request says all in its address: a filter that is sent in the body would be ignored. Raises UsageError."""
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        raise UsageError("This address takes no body: say what you want in the address (?product_id=...&code=...).")
+
+
 async def json_request(request: AnyRequest, *, exact: bool = False) -> dict[str, Any]:
     """As `json_of`, where nothing but JSON is taken. Raises UnsupportedMediaTypeError besides."""
     check_json(request.headers.get("content-type"), request.headers.get("content-encoding"))

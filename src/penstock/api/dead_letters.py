@@ -10,6 +10,7 @@ from litestar import Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
+from penstock.api.bodies import refuse_body
 from penstock.api.parameters import PER_PAGE, Cursor, Limit, decoded_cursor, encoded_cursor, uuid_of
 from penstock.api.problems import problems
 from penstock.api.services import AnyRequest, services
@@ -118,6 +119,7 @@ def get_dead_letter(request: AnyRequest, dead_letter_id: IdPath) -> Response[byt
     },
 )
 async def replay_dead_letter(request: AnyRequest, dead_letter_id: IdPath) -> Response[bytes]:
+    refuse_body(request)
     outcome: Outcome = await services(request).application.events.dead_letters.replay(_id(dead_letter_id))
     return _answer(ReplayedOne(status=outcome.value), status=202)
 
@@ -136,6 +138,7 @@ async def replay_dead_letter(request: AnyRequest, dead_letter_id: IdPath) -> Res
     },
 )
 async def replay_dead_letters(request: AnyRequest, product_id: OfProduct = None, code: OfCode = None) -> Response[bytes]:
+    refuse_body(request)
     letters = services(request).application.events.dead_letters
     return _answer(ReplayedAll(replayed=await letters.replay_all(product_id=_product(product_id), code=code)), status=202)
 

@@ -32,6 +32,7 @@ from penstock.intake.media import JSON, RAW_TYPES
 
 _LINES = [kind for kind, name in RAW_TYPES.items() if name == RAW_TYPES[NDJSON]]
 _MOST_AT_ONCE = 2 * MOST_BATCH_BYTES  # of all batches together; as events they take a few times as much
+_BATCH_SECONDS = 60.0  # in all: who sends a byte now and then would else keep the room from others for an hour
 _room = Room(_MOST_AT_ONCE)
 _ERRORS = problems(
     InvalidEventError,
@@ -132,7 +133,7 @@ async def send_events(request: AnyRequest) -> Response[bytes]:
     here = services(request)
     try:
         ndjson = _is_lines(request.headers.get("content-type"), request.headers.get("content-encoding"))
-        seconds = here.application.settings.upload_total_seconds
+        seconds = min(_BATCH_SECONDS, here.application.settings.upload_total_seconds)
         with _room.hold() as take:
             body = await whole(request, MOST_BATCH_BYTES, total_seconds=seconds, take=take)
             answer = await accept_many(here.application.events, here.tally, body, ndjson=ndjson)

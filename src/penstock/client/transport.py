@@ -11,6 +11,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 import stamina
+import stamina.instrumentation
+import structlog
 
 from penstock.client.problems import error_of
 from penstock.errors import FileChangedError, InvalidOptionError, PenstockError, ServerRefusedError, ServerUnreachableError
@@ -26,6 +28,10 @@ _OFTEN = "Check the URL, that the server runs (`penstock serve` there), and that
 _ENDLESS = "The answer does not tell its end, so that a cut one could not be told from a whole one: something between speaks HTTP/1.0 only."
 _REDIRECTS = frozenset({302, 303, 307, 308})
 Params = Mapping[str, Any] | list[tuple[str, Any]]
+
+if not structlog.is_configured():
+    # What the library does by itself then prints a line for each retry to standard output, which belongs to the program.
+    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
 
 
 class _AgainError(Exception):

@@ -33,6 +33,7 @@ _MOST_QUOTES = 20  # that end or begin a text, for each event: five keys and thr
 # Possessive, and to the end where a text has none: else each quote of a body that is made for it is tried again to the end.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 _DIGITS = 20  # of a whole number; longer ones are out of every range, and Python takes long to read them
+_AT_BYTE = re.compile(r"byte [0-9]+")  # where the decoder could not go on
 _forbidden = re.compile(FORBIDDEN).search
 
 
@@ -175,8 +176,10 @@ def elements(body: bytes, most: int) -> list[bytes]:
         raise _too_many(most)
     try:
         found = _elements(body)
-    except _UNDECODED:
-        _refuse(None, Kind.INVALID, "a JSON array of events", "The body must be a JSON array of events.")
+    except _UNDECODED as error:
+        place = _AT_BYTE.search(str(error))
+        at = f" (broken at {place[0]})" if place else ""
+        _refuse(None, Kind.INVALID, "a JSON array of events", f"The body must be a JSON array of events{at}. In NDJSON each stands alone.")
     if len(found) > most:
         raise _too_many(most)
     return [bytes(element) for element in found]
