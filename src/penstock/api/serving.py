@@ -76,7 +76,8 @@ class Serving:
             deadline = time.monotonic() + self.application.settings.shutdown_grace_seconds
             server.stop()  # type: ignore[no-untyped-call]  # Granian has no types there
             await self._wait_for([serving, *others])
-            await self._close_events(deadline - time.monotonic())
+            left = deadline - time.monotonic() - _RESERVE_SECONDS / 2
+            await self.application.events.close(max(left, _RESERVE_SECONDS / 4))
             get_logger(__name__).info("stopped")
 
     def _server(self, stopping: asyncio.Event) -> Server:
@@ -124,15 +125,6 @@ class Serving:
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("failed while stopping", what=task.get_name(), exc_info=error)
-
-    async def _close_events(self, seconds: float) -> None:
-        """After the last request and the last batch: both use the log."""
-        try:
-            await asyncio.wait_for(self.application.events.close(), max(seconds - _RESERVE_SECONDS / 2, _RESERVE_SECONDS / 4))
-        except TimeoutError:
-            get_logger(__name__).error("did not end in time and is cut off", what="event log")
-        except Exception:  # noqa: BLE001 - the process ends all the same
-            get_logger(__name__).exception("failed while stopping", what="event log")
 
 
 def _ended_by_itself(tasks: list[asyncio.Task[None]]) -> int:

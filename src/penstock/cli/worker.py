@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # it imports Polars and the queue, which --help must not wait
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AT_ONCE = 130
+_LEAST_SECONDS = 0.5  # for closing the event log, where nothing is left of the grace
 _THREADS = 4  # jobs and events have threads of their own
 
 
@@ -34,18 +35,20 @@ def worker(ctx: typer.Context) -> int:
 async def _run(application: "Application") -> None:
     from penstock.workers import Worker  # noqa: PLC0415 - see above
 
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    deadline = loop.time()
 
     def received() -> None:
+        nonlocal deadline
         if stop.is_set():
             os._exit(_AT_ONCE)
+        deadline = loop.time() + application.settings.shutdown_grace_seconds
         stop.set()
 
-    loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
     await application.events.check()
     try:
         await Worker(application).run(stop)
     finally:
-        await application.events.close()
+        await application.events.close(max(deadline - loop.time(), _LEAST_SECONDS))

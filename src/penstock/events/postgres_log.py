@@ -63,8 +63,10 @@ class PostgresLog:
 
     async def close(self) -> None:
         """What was given to `append` is stored, what is being applied is finished, each within seconds."""
-        await self._writer.close()
-        self._taker.close()
+        try:
+            await self._writer.close()
+        finally:  # also where whoever closes gives up waiting for the writer
+            self._taker.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             left = (await asyncio.to_thread(concurrent.futures.wait, set(self._delivering), _CLOSE_SECONDS)).not_done

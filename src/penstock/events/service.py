@@ -16,6 +16,7 @@ from penstock.resources.registry import Registry
 from penstock.settings import Settings
 
 PRODUCTS = "products"
+_CLOSE_SECONDS = 10.0
 
 
 class Events:
@@ -50,8 +51,14 @@ class Events:
         self.came.set()
         return outcomes
 
-    async def close(self) -> None:
-        await self.log.close()
+    async def close(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """After the last request and the last batch, which use the log; in that time. Raises nothing: the process ends all the same."""
+        try:
+            await asyncio.wait_for(self.log.close(), seconds)
+        except TimeoutError:
+            get_logger(__name__).error("did not end in time and is cut off", what="event log")
+        except Exception:  # noqa: BLE001 - see above
+            get_logger(__name__).exception("failed while stopping", what="event log")
 
 
 def _log(database: Database, settings: Settings, gate: Gate) -> EventLog:

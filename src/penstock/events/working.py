@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from penstock.errors import CircuitOpenError, DatabaseUnavailableError, EventLogUnavailableError
+from penstock.errors import CircuitOpenError, DatabaseUnavailableError, EventLogUnavailableError, HandedOverError
 from penstock.events.breaker import Breaker
 from penstock.events.service import Events
 from penstock.logs import get_logger
@@ -41,7 +41,7 @@ class EventWorker:
         self._events = events
         self._settings = settings
         self._breaker = Breaker(
-            "the database", threshold=settings.circuit_breaker_threshold, timeout_seconds=settings.circuit_breaker_timeout
+            "applying events", threshold=settings.circuit_breaker_threshold, timeout_seconds=settings.circuit_breaker_timeout
         )
         self._wait_seconds = settings.batch_flush_interval
         self._drain = _Drain()
@@ -73,12 +73,12 @@ class EventWorker:
         self._wait_seconds = min(self._wait_seconds, _LAST_WAIT_SECONDS)
         self._full.set()
         self._events.came.set()
-        _, late = await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
+        await asyncio.wait(loops, timeout=max(0.0, deadline - _now()))
         self._over.set()
         await asyncio.wait(loops, timeout=_STOP_SECONDS)
         left = await self._waiting(_STOP_SECONDS)
         log, facts = get_logger(__name__), {"taken": self._drain.taken, "waiting": "unknown" if left is None else left}
-        if left is None or (late and left > 0):
+        if left != 0:
             log.warning("events could not be drained; another worker applies what waits", seconds=round(seconds, 1), **facts)
         else:
             log.info("events drained", **facts)
@@ -102,6 +102,8 @@ class EventWorker:
             self._news(place).clear()
             try:
                 delivered = await self._deliver()
+            except HandedOverError:
+                return  # the log is closed
             except CircuitOpenError as refused:
                 await self._sleep(self._breaker.seconds_left() or refused.details["retry_after_seconds"])
             except (DatabaseUnavailableError, EventLogUnavailableError) as error:

@@ -172,7 +172,7 @@ class Keeper:
     def keep(self, batch: Batch, *, ack_wait: float) -> None:
         self._seconds = ack_wait / 3
         self._batches.add(batch)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._keep_on())
 
     def forget(self, batch: Batch) -> None:
