@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from penstock.crashpoints import CrashPoint, reach
 from penstock.database.connect import Database
+from penstock.database.queries import load
 from penstock.database.sqlstates import translated
 from penstock.errors import EventLogUnavailableError, HandedOverError, SettingsError
 from penstock.events.breaker import Breaker
@@ -35,6 +36,7 @@ _PERMIT_SECONDS = 5.0
 _LOCK_SECONDS, _STATEMENT_SECONDS, _ANSWER_SECONDS = 5, 60, 70.0
 _CLOSE_SECONDS = 5.0
 _HELD_SECONDS = 30.0
+_SQL = load("penstock.events", "log.sql")
 _UNDER_WAY = 4  # times what one process has under way at most: several share the consumer
 
 
@@ -249,7 +251,7 @@ class NatsLog:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._database.connect(limits=self._limits, answer_seconds=_ANSWER_SECONDS, application_name="penstock events")
+            connection = self._connected()
         try:
             yield connection
         except BaseException:
@@ -259,3 +261,14 @@ class NatsLog:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def _connected(self) -> psycopg.Connection:
+        connection = self._database.connect(limits=self._limits, answer_seconds=_ANSWER_SECONDS, application_name="penstock events")
+        try:
+            # NATS forgets what is committed: no crash of the database may take that back.
+            connection.execute(_SQL["make_durable"])
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -63,6 +63,27 @@ def test_an_outage_of_the_database_counts_as_no_attempt(
     run(test())
 
 
+def test_what_is_applied_is_durable_whatever_the_default_is(url: str, stream: str, database: str) -> None:
+    """NATS is told to forget it: a crash of the database must not take it back."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET synchronous_commit = off'.encode())
+    found = []
+
+    def use(connection: psycopg.Connection, entries: Sequence[Entry]) -> list[Verdict]:
+        found.append(connection.execute("SHOW synchronous_commit").fetchone())
+        return [SETTLED] * len(entries)
+
+    async def test() -> None:
+        async with opened(url, stream, database) as log:
+            for _ in range(2):  # on a new connection, and on one that was used before
+                await log.append([event()])
+                while not await log.deliver(use, limit=10, wait_seconds=1):
+                    pass
+
+    run(test())
+    assert found == [("on",)] * 2
+
+
 def test_what_only_this_process_cannot_apply_goes_to_another(
     url: str, stream: str, database: str, proxied: Callable[[str], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

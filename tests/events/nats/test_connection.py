@@ -13,6 +13,7 @@ from penstock.events.nats.link import servers_of
 from penstock.events.nats_log import NatsLog
 from tests.events.nats.kit import (
     ACCEPTED,
+    SECONDS,
     Taken,
     event,
     eventually,
@@ -163,19 +164,24 @@ def test_a_server_that_no_longer_knows_us_is_asked_again_until_it_does() -> None
     run(test())
 
 
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while said := await reader.read(65536):
+            writer.write(said)
+    await end(writer)
+
+
+async def end(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 def test_a_connection_that_the_server_ends_for_good_is_replaced(url: str, stream: str) -> None:
     """The library gives up where a server says that it no longer knows the user."""
     place = urlsplit(url)
     clients: list[asyncio.StreamWriter] = []
     relayed: list[asyncio.Task[Any] | None] = []
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while said := await reader.read(65536):
-                writer.write(said)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
 
     async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clients.append(writer)
@@ -193,6 +199,47 @@ def test_a_connection_that_the_server_ends_for_good_is_replaced(url: str, stream
             assert await asyncio.to_thread(until, lambda: first.is_closed)
             assert await eventually(lambda: log.append([event(2)])) == [ACCEPTED]
             assert len(clients) == 2
+        await asyncio.gather(*(task for task in relayed if task is not None))
+
+    run(test())
+
+
+@pytest.mark.parametrize("said", [b"x" * 200_000, b"INFO []\r\n"], ids=["no line", "no object"])
+@pytest.mark.parametrize("before", [False, True], ids=["from the beginning", "after a connection"])
+def test_what_is_no_nats_at_its_place_does_not_stay_there_for_ever(url: str, stream: str, said: bytes, before: bool) -> None:
+    """Another program had the port for a while."""
+    place = urlsplit(url)
+    clients: list[asyncio.StreamWriter] = []
+    relayed: list[asyncio.Task[Any] | None] = []
+    right, met = before, asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        relayed.append(asyncio.current_task())
+        if right:
+            upstream, to_upstream = await asyncio.open_connection(place.hostname, place.port)
+            await asyncio.gather(pass_on(reader, to_upstream), pass_on(upstream, writer))
+            return
+        writer.write(said)
+        with suppress(OSError):
+            await reader.read()  # until it has had enough
+        met.set()
+        await end(writer)
+
+    async def test() -> None:
+        nonlocal right
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, opened(f"nats://127.0.0.1:{port}", stream, CIRCUIT_BREAKER_TIMEOUT="10ms") as log:
+            if before:
+                assert await log.append([event(1)]) == [ACCEPTED]
+                right = False
+                clients[0].close()
+            with pytest.raises(EventLogUnavailableError):
+                await log.append([event(2)])
+            await asyncio.wait_for(met.wait(), SECONDS)
+            right = True
+            assert await eventually(lambda: log.append([event(3)])) == [ACCEPTED]
         await asyncio.gather(*(task for task in relayed if task is not None))
 
     run(test())

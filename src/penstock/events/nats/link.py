@@ -190,6 +190,17 @@ class _Client(Client):
             raise nats.errors.Error("nats: the URL asks for TLS and the server does not offer it")
         return super()._connect_command()
 
+    async def _process_connect_init(self) -> None:
+        """The library tries again, for ever, after errors that it knows; with any other it would end its task, and never connect again."""
+        try:
+            await super()._process_connect_init()
+        except (nats.errors.Error, OSError, TimeoutError):
+            raise
+        except Exception as error:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]  # the library has not annotated it
+            raise nats.errors.Error(f"nats: what answers there is no NATS ({type(error).__name__})") from error
+
 
 def has_no_responders(message: Msg) -> bool:
     return message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS

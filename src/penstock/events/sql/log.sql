@@ -9,7 +9,7 @@ SELECT coalesce(sum(waiting), 0)::bigint FROM penstock.event_counters
 COPY penstock.events (product_id, price, stock, occurred_at, event_id, accepted_at) FROM STDIN (FORMAT binary)
 
 -- name: make_durable
--- Accepted means that the disk has it, whatever the database's own default is; what waits for standbys besides stays as it was chosen.
+-- Accepted (with NATS: applied) means that the disk has it, whatever the database's own default is; what waits for standbys besides stays as it was chosen.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: look
