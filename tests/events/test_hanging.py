@@ -1,17 +1,18 @@
 """A database that hangs: the connection stands, and nothing comes. The server's own limits end nothing there."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 
 import psycopg
 import pytest
 
 from penstock.database.answering import NoAnswerError
-from penstock.errors import DatabaseUnavailableError
+from penstock.errors import DatabaseUnavailableError, HandedOverError
 from penstock.events import nats_log
 from penstock.events.model import SETTLED, Entry, Outcome, Verdict
 from penstock.events.postgres import storing, taking
-from tests.events.conftest import EventStore, Taken, delivered, event, eventually
+from tests.events.conftest import WAIT, EventStore, Taken, delivered, event, eventually
 from tests.support.proxy import Proxy
 
 _SECONDS = 0.5
@@ -88,3 +89,37 @@ def test_a_batch_that_hangs_comes_again(store: EventStore, proxied: Callable[[st
         assert sorted(taken.stocks) == [0, 1, 2]
 
     store.run(test)
+
+
+def test_who_gives_up_closing_applies_no_more(tables: EventStore, proxied: Callable[[str], Proxy]) -> None:
+    """What is accepted hangs; what is taken ends all the same."""
+    proxy = proxied(tables.conninfo)
+
+    async def test() -> None:
+        log = tables.open(conninfo=proxy.conninfo)
+        assert await log.append([event(0)]) == [ACCEPTED]
+        proxy.stall()
+        left = asyncio.ensure_future(log.append([event(1)]))
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(log.close(), 0.1)
+        with pytest.raises(HandedOverError):
+            await log.deliver(Taken(), limit=1, wait_seconds=WAIT)
+        proxy.resume()
+        assert await left == [ACCEPTED]
+
+    tables.run(test)
+
+
+def test_a_thread_that_cannot_start_keeps_no_later_sender_waiting(tables: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        log = tables.open()
+        with monkeypatch.context() as short, pytest.raises(RuntimeError):  # noqa: PT012 - the way back belongs to it
+            short.setattr(threading.Thread, "start", refuse)
+            await log.append([event(1)])
+        assert await log.append([event(2)]) == [ACCEPTED]
+
+    tables.run(test)

@@ -1,6 +1,7 @@
 """Whoever applies events: through outages and defects, to the end of what waits, and not beyond its time."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from penstock.database.connect import Database
 from penstock.errors import DatabaseUnavailableError
 from penstock.events.log import Handle
-from penstock.events.model import Entry, Retry, Verdict
+from penstock.events.model import SETTLED, Entry, Retry, Verdict
 from penstock.events.service import Events
 from penstock.events.working import EventWorker
 from penstock.lifecycle.gate import Gate
@@ -115,7 +116,9 @@ def test_it_ends_though_more_comes(store: EventStore) -> None:
     store.run(test)
 
 
-def test_retries_that_are_not_due_stay(store: EventStore) -> None:
+def test_retries_that_are_not_due_stay(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    """And nobody says that there is nothing left."""
+
     async def test() -> None:
         desk = Desk(store, Taken(Retry(3600)))
         await desk.accept(5)
@@ -123,6 +126,43 @@ def test_retries_that_are_not_due_stay(store: EventStore) -> None:
         await waiting(desk.events.log, 5)
 
     store.run(test)
+    assert "events drained" not in caplog.text
+    assert "could not be drained" in caplog.text
+
+
+def test_a_log_that_was_closed_is_no_defect(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever closes it in a hurry may come before the last look."""
+
+    async def test() -> None:
+        desk = Desk(store, Taken())
+        await desk.accept(1)
+        await desk.events.close()
+        await desk.end(desk.start(drain_seconds=1))
+
+    store.run(test)
+    assert "applying events broke" not in caplog.text
+
+
+def test_closing_ends_in_its_time(tables: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    """Though a batch hangs."""
+    held, release = threading.Event(), threading.Event()
+
+    def hangs(_connection: psycopg.Connection, entries: Sequence[Entry]) -> list[Verdict]:
+        held.set()
+        release.wait(30)
+        return [SETTLED] * len(entries)
+
+    async def test() -> None:
+        desk = Desk(tables, hangs)
+        await desk.accept(1)
+        running = desk.start()
+        await true(held.is_set)
+        await desk.events.close(0.1)
+        release.set()
+        await desk.end(running)
+
+    tables.run(test)
+    assert "did not end in time and is cut off" in caplog.text
 
 
 def test_an_outage_lasts_beyond_the_time(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:

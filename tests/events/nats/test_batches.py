@@ -14,6 +14,7 @@ import pytest
 from penstock.errors import DatabaseUnavailableError
 from penstock.events import nats_log
 from penstock.events.model import SETTLED, Entry, Retry, Verdict
+from penstock.events.nats.pulling import Batch, Keeper
 from tests.events.nats.kit import (
     SECONDS,
     Taken,
@@ -132,6 +133,24 @@ def test_what_takes_longer_than_the_server_waits_stays_with_its_worker(url: str,
                 slow.set()
             assert await busy == 1
             assert (await eventually(log.backlog)).waiting == 0
+
+    run(test())
+
+
+def test_whoever_keeps_batches_begins_again() -> None:
+    """After whatever ended it: what is not kept goes to others, and is applied twice."""
+
+    async def test() -> None:
+        keeper = Keeper()
+        keeper.keep(Batch([]), ack_wait=1)
+        first = keeper._task
+        assert first is not None
+        first.cancel()
+        await asyncio.wait([first])
+        keeper.keep(Batch([]), ack_wait=1)
+        assert keeper._task is not None
+        assert not keeper._task.done()
+        await keeper.end()
 
     run(test())
 
